@@ -1,0 +1,124 @@
+"""What a model is: built from a config and a context, called with a batch's inputs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from seqtrain.errors import ConfigError
+from seqtrain.registry import ComponentConfig, Registry
+
+
+@dataclass(kw_only=True)
+class ModelConfig(ComponentConfig):
+    """Base of every model's config."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelContext:
+    """What a task tells a model about its data. Zero means: not known to this task.
+
+    Plain values only: it is saved in checkpoints, so that a model is rebuilt without its data.
+    """
+
+    source_vocab_size: int = 0
+    target_vocab_size: int = 0
+    shared_vocab: bool = False
+    """Source and target ids mean the same symbols."""
+    bos_index: int = 0
+    padding_index: int = 1
+    eos_index: int = 2
+    max_source_positions: int = 0
+    max_target_positions: int = 0
+    num_channels: int = 0
+    num_classes: int = 0
+    horizon: int = 0
+
+    def require(self, model: str, *names: str) -> None:
+        """Raises ConfigError if the task does not tell what this model needs."""
+        missing = [name for name in names if not getattr(self, name)]
+        if missing:
+            given = [field.name for field in fields(self) if getattr(self, field.name)]
+            raise ConfigError(
+                f"model={model} needs a task that knows {', '.join(missing)}; "
+                f"this task knows {', '.join(given)}. Choose another model or task."
+            )
+
+
+@dataclass
+class ModelOutput:
+    """What a model's forward returns.
+
+    Args:
+        features: Last hidden representation, [batch, time, dim].
+        output_layer: Maps features to logits or values. A criterion may fuse it with the loss,
+            so it is called only when `logits` is read.
+        aux: Further tensors for criteria and callbacks, by name.
+    """
+
+    features: Tensor
+    output_layer: Callable[[Tensor], Tensor]
+    aux: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits (or values), [batch, time, vocab]; computed anew at each read."""
+        return self.output_layer(self.features)
+
+
+class Model(nn.Module, ABC):
+    """Base of every model. `forward(**batch.inputs)` returns a ModelOutput."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Any, context: ModelContext) -> Self:
+        """Builds the model with random weights drawn from torch's global generator.
+
+        Args:
+            config: The dataclass that the class was registered with.
+            context: What the task knows about the data.
+        """
+
+    @abstractmethod
+    def forward(self, **inputs: Tensor) -> ModelOutput:
+        """Runs the model on a batch's inputs."""
+
+
+class EncoderDecoderModel(Model):
+    """A model that writes a target sequence from left to right, given a source.
+
+    `memory` and `state` are flat dictionaries of tensors whose first dimension is the row (a
+    sentence, or one hypothesis of it), so that search selects, repeats and drops rows without
+    knowing the model. Both are opaque to the caller.
+    """
+
+    @abstractmethod
+    def encode(self, source_tokens: Tensor) -> dict[str, Tensor]:
+        """Returns the memory of a source.
+
+        Args:
+            source_tokens: Symbol ids, int64 [batch, time], padded on the right.
+        """
+
+    @abstractmethod
+    def decode(
+        self, prefix: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor] | None
+    ) -> tuple[ModelOutput, dict[str, Tensor]]:
+        """Reads a prefix and returns the output for its positions that the state does not cover.
+
+        Args:
+            prefix: Symbol ids from the beginning, eos first, int64 [rows, time].
+            memory: From `encode`, one row for each row of the prefix.
+            state: None to read the whole prefix; else the state of an earlier call whose prefix
+                was this one without its last symbol.
+
+        Returns:
+            The output, [rows, new positions, dim], and the state after the whole prefix.
+        """
+
+
+MODELS: Registry[Model] = Registry("model", Model)
+register_model = MODELS.register

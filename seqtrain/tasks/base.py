@@ -1,0 +1,90 @@
+"""What a task is: the data of a problem, and everything that depends on what the data means."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Self
+
+from seqtrain.data.dataset import Dataset
+from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
+from seqtrain.models.base import Model, ModelContext
+from seqtrain.registry import ComponentConfig, Registry
+from seqtrain.scorers.base import Scorer
+
+
+@dataclass(kw_only=True)
+class TaskConfig(ComponentConfig):
+    """Base of every task's config."""
+
+    data: str = ""
+    """Folder that `seqtrain-preprocess` made."""
+
+
+class Task(ABC):
+    """Base of every task. It never touches the optimizer."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def load(cls, config: Any, seed: int) -> Self:
+        """Opens the data that the config names."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, config: Any, state: Mapping[str, Any]) -> Self:
+        """Returns a task without data, from what `state_dict` saved in a checkpoint."""
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, config: Any, out: Path, num_workers: int) -> list[str]:
+        """Turns raw data into a folder for `task.data`, and returns lines that say what it holds."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what is needed to use the model without the data: vocabularies, tokenizers."""
+
+    @property
+    @abstractmethod
+    def context(self) -> ModelContext:
+        """What models need to know."""
+
+    @abstractmethod
+    def splits(self) -> list[str]:
+        """Returns the names of the splits that there are: train, valid, test, ..."""
+
+    @abstractmethod
+    def dataset(self, split: str) -> Dataset:
+        """Returns one split; the same object at each call."""
+
+    def describe(self) -> list[str]:
+        """Returns lines for the first screen: sizes, vocabulary, unknown share."""
+        return []
+
+    def scorers(self) -> list[Scorer]:
+        """Returns what compares generated outputs with references; none if nothing is generated."""
+        return []
+
+    def build_generator(self, models: Sequence[Model], config: GenerationConfig) -> Generator:
+        """Returns the search for this task; several models are an ensemble."""
+        raise NotImplementedError(f"task={self.config.name} does not generate.")
+
+    def decode(self, hypothesis: Hypothesis) -> str:
+        """Returns the text of a hypothesis."""
+        raise NotImplementedError(f"task={self.config.name} does not generate.")
+
+    def references(self, split: str) -> list[list[str]]:
+        """Returns the acceptable texts of each example of a split, by example index."""
+        raise NotImplementedError(f"task={self.config.name} has no reference texts.")
+
+    def inference_dataset(self, lines: Sequence[str]) -> Dataset:
+        """Returns raw input lines as a dataset without targets."""
+        raise NotImplementedError(f"task={self.config.name} does not read raw lines.")
+
+
+TASKS: Registry[Task] = Registry("task", Task)
+register_task = TASKS.register
