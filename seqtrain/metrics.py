@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
-from typing_extensions import Self, override
+from typing_extensions import override
 
 
 class Metric:
@@ -122,9 +122,11 @@ class Metrics:
             for suffix, value in metric.details().items()
         }
 
-    def pack(self) -> Tensor:
-        """Returns all sums as one float64 vector, for one all-reduce."""
-        return torch.cat([metric.sums for metric in self._values.values()] or [torch.zeros(0)])
+    def pack(self, device: torch.device) -> Tensor:
+        """Returns all sums as one float64 vector on a device, for one all-reduce."""
+        empty = torch.zeros(0, dtype=torch.float64)
+        sums = [empty, *(metric.sums for metric in self._values.values())]
+        return torch.cat([part.to(device) for part in sums])
 
     def unpack(self, packed: Tensor) -> "Metrics":
         """Returns the same names with the sums of a vector that `pack` laid out."""
@@ -162,6 +164,4 @@ def _vector(sums: tuple[Tensor | float, ...]) -> Tensor:
     if not tensors:
         return torch.tensor(sums, dtype=torch.float64)
     device = tensors[0].device
-    return torch.stack(
-        [torch.as_tensor(value, device=device).detach().double() for value in sums]
-    )
+    return torch.stack([torch.as_tensor(value, device=device).detach().double() for value in sums])

@@ -111,7 +111,7 @@ class Registry(Generic[T]):
             )
         return parse_section(self.get(name).config(name=name), section, self.kind)
 
-    def _check(self, name: str, cls: type, config: type[ComponentConfig]) -> None:
+    def _check(self, name: str, cls: type, config: Any) -> None:
         if name in self._entries:
             raise ConfigError(
                 f"Two classes register as {self.kind} {name!r}: "

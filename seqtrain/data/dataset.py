@@ -20,6 +20,10 @@ class Dataset(ABC):
     def lengths(self) -> npt.NDArray[np.int32]:
         """Positions of each example, [examples, sides], as batching counts them."""
 
+    def lengths_at(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Returns the rows of `lengths` for some examples; large datasets read no others."""
+        return self.lengths[indices]
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:

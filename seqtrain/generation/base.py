@@ -23,6 +23,10 @@ class GenerationConfig:
     """See max_len_a."""
     min_len: int = 1
     """Symbols before eos at least."""
+    temperature: float = 1.0
+    """Logits are divided by it: above 1 evens out the probabilities."""
+    no_repeat_ngram_size: int = 0
+    """No sequence of that many symbols is written twice; 0 allows all."""
 
     def __post_init__(self) -> None:
         if self.beam < 1:
@@ -33,6 +37,13 @@ class GenerationConfig:
             )
         if self.max_len_a < 0 or self.max_len_b < 0 or self.min_len < 0:
             raise ConfigError("generation.max_len_a, max_len_b and min_len must not be negative.")
+        if self.temperature <= 0:
+            raise ConfigError(f"generation.temperature must be above 0, got {self.temperature}.")
+        if self.no_repeat_ngram_size < 0:
+            raise ConfigError(
+                "generation.no_repeat_ngram_size must not be negative, "
+                f"got {self.no_repeat_ngram_size}."
+            )
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from seqtrain.errors import ConfigError
 from seqtrain.registry import ComponentConfig, Registry
@@ -86,6 +85,13 @@ class Model(nn.Module, ABC):
     def forward(self, **inputs: Tensor) -> ModelOutput:
         """Runs the model on a batch's inputs."""
 
+    def vocabulary_rows(self) -> dict[str, str]:
+        """Returns the parameters whose rows are symbols: {name: "source" or "target"}.
+
+        When a run begins from another one's weights, these rows are matched by symbol.
+        """
+        return {}
+
 
 class EncoderDecoderModel(Model):
     """A model that writes a target sequence from left to right, given a source.
@@ -94,6 +100,9 @@ class EncoderDecoderModel(Model):
     sentence, or one hypothesis of it), so that search selects, repeats and drops rows without
     knowing the model. Both are opaque to the caller.
     """
+
+    max_target_positions: int = 0
+    """Longest prefix that `decode` reads, in symbols; 0 for no limit."""
 
     @abstractmethod
     def encode(self, source_tokens: Tensor) -> dict[str, Tensor]:

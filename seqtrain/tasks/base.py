@@ -4,9 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self
 
 from seqtrain.data.dataset import Dataset
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
@@ -42,7 +40,7 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def prepare(cls, config: Any, out: Path, num_workers: int) -> list[str]:
-        """Turns raw data into a folder for `task.data`, and returns lines that say what it holds."""
+        """Turns raw data into a folder for `task.data`; returns lines that say what it holds."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -60,6 +58,10 @@ class Task(ABC):
     @abstractmethod
     def dataset(self, split: str) -> Dataset:
         """Returns one split; the same object at each call."""
+
+    def vocabularies(self) -> dict[str, list[str]]:
+        """Returns the symbols by side ("source", "target"), in the order of their ids."""
+        return {}
 
     def describe(self) -> list[str]:
         """Returns lines for the first screen: sizes, vocabulary, unknown share."""

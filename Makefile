@@ -1,0 +1,48 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else: each sets up .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+CHECKED := seqtrain seqtrain_cli tests examples benchmarks
+
+.PHONY: help demo test test-fast test-faults test-distributed soak lint types wheel clean
+
+help:
+	@echo "make demo              prepare real data, train 5 minutes, evaluate, show ten outputs"
+	@echo "make test              all tests that CI runs (make soak: the long ones)"
+	@echo "make lint types wheel  the other checks of CI"
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/.installed
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps pocketsphinx
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/g2p_cmudict/demo.sh
+
+test: test-fast test-faults test-distributed
+
+# Two worker processes with one thread each are quicker than one with two.
+test-fast: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore=tests/faults --ignore=tests/distributed
+
+test-faults: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/faults
+
+test-distributed: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/distributed
+
+soak: .venv/.installed
+	$(BIN)/python -m pytest -q -m slow
+
+lint: .venv/.installed
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+
+types: .venv/.installed
+	$(BIN)/mypy
+
+wheel: .venv/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON=$(PYTHON) bash .ci/check_wheel
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

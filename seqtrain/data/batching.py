@@ -1,0 +1,228 @@
+"""Batches by length: which examples are used, and which of them go together."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from seqtrain.errors import ConfigError, DataError
+
+IntArray = npt.NDArray[np.int64]
+LONG_EXAMPLE_POLICIES = ("skip", "error")
+NUM_LISTED_IDS = 10
+
+
+@dataclass(kw_only=True)
+class DatasetConfig:
+    """How examples become batches, and who loads them."""
+
+    max_tokens: int = 4096
+    """Budget of a batch: rows x longest example (source or target, eos counted); 0 for none."""
+    batch_size: int = 0
+    """Most examples in a batch; 0 for no limit."""
+    batch_multiple: int = 1
+    """Batches of at least this many rows get a multiple of it, as some GPUs prefer. Nothing is
+    dropped: the rest of the rows makes a smaller batch."""
+    max_source_positions: int = 1024
+    """Longest source that is trained on, eos counted; 0 for no limit."""
+    max_target_positions: int = 1024
+    """Longest target that is trained on, eos counted; 0 for no limit."""
+    long_examples: str = "skip"
+    """What training does with an example above a limit: skip (and report) or error. Evaluation
+    always keeps every example."""
+    window_size: int = 1 << 20
+    """Examples that are sorted by length together; the order of windows is random."""
+    num_workers: int = 0
+    """Processes that load batches; 0 loads them in the training process."""
+    prefetch: int = 2
+    """Batches that each worker prepares ahead."""
+    timeout_seconds: float = 300.0
+    """A batch that takes longer than this to load is an error; 0 waits for ever."""
+
+    def __post_init__(self) -> None:
+        minima = {
+            "max_tokens": 0,
+            "batch_size": 0,
+            "batch_multiple": 1,
+            "max_source_positions": 0,
+            "max_target_positions": 0,
+            "window_size": 1,
+            "num_workers": 0,
+            "prefetch": 1,
+            "timeout_seconds": 0,
+        }
+        for name, minimum in minima.items():
+            value = getattr(self, name)
+            if not value >= minimum:
+                raise ConfigError(f"dataset.{name} must be at least {minimum}, got {value}.")
+        if self.max_tokens == 0 and self.batch_size == 0:
+            raise ConfigError(
+                "dataset.max_tokens and dataset.batch_size are both 0: give one a limit."
+            )
+        if self.long_examples not in LONG_EXAMPLE_POLICIES:
+            raise ConfigError(
+                f"dataset.long_examples must be one of {', '.join(LONG_EXAMPLE_POLICIES)}, "
+                f"got {self.long_examples!r}."
+            )
+
+    def plan_settings(self) -> dict[str, int | str]:
+        """Returns the settings that decide which batches an epoch has."""
+        return {
+            "max_tokens": self.max_tokens,
+            "batch_size": self.batch_size,
+            "batch_multiple": self.batch_multiple,
+            "max_source_positions": self.max_source_positions,
+            "max_target_positions": self.max_target_positions,
+            "long_examples": self.long_examples,
+            "window_size": self.window_size,
+        }
+
+
+@dataclass
+class Filtered:
+    """Examples left out for one reason.
+
+    Args:
+        reason: The limit in words, with its config key.
+        count: How many there are.
+        first_ids: The first ten of them.
+    """
+
+    reason: str
+    count: int = 0
+    first_ids: list[int] = field(default_factory=list)
+
+    def add(self, ids: IntArray) -> None:
+        """Counts further examples."""
+        self.count += len(ids)
+        room = NUM_LISTED_IDS - len(self.first_ids)
+        self.first_ids.extend(ids[:room].tolist())
+
+
+def usable(
+    lengths: npt.NDArray[np.int32], ids: IntArray, config: DatasetConfig
+) -> tuple[npt.NDArray[np.bool_], list[Filtered]]:
+    """Says which examples training uses.
+
+    Args:
+        lengths: Positions by example and side, [examples, sides]. The first side is held against
+            `max_source_positions`, the second against `max_target_positions`, and each against
+            `max_tokens`.
+        ids: Index of each example in the dataset, for the report.
+        config: The limits.
+
+    Returns:
+        True where an example is used, [examples], and one entry for each limit that is passed.
+
+    Raises:
+        DataError: There are such examples and `long_examples` is "error".
+    """
+    limits = [
+        ("source", 0, "max_source_positions", config.max_source_positions),
+        ("target", 1, "max_target_positions", config.max_target_positions),
+        *(("example", side, "max_tokens", config.max_tokens) for side in range(lengths.shape[1])),
+    ]
+    used = np.ones(len(ids), dtype=np.bool_)
+    found: list[Filtered] = []
+    for what, side, key, limit in limits:
+        if limit == 0 or side >= lengths.shape[1]:
+            continue
+        too_long = used & (lengths[:, side] > limit)
+        if too_long.any():
+            entry = Filtered(f"{what} longer than dataset.{key}={limit}")
+            entry.add(np.sort(ids[too_long]))
+            found.append(entry)
+            used &= ~too_long
+    if found and config.long_examples == "error":
+        raise DataError(
+            f"{found[0].count} examples have a {found[0].reason}, the first with index "
+            f"{found[0].first_ids[0]}. Raise the limit, remove them, or set "
+            "dataset.long_examples=skip."
+        )
+    return used, found
+
+
+def plan_window(
+    lengths: npt.NDArray[np.int32], order: IntArray, config: DatasetConfig
+) -> list[IntArray]:
+    """Cuts one window of examples into batches of similar length.
+
+    Examples are sorted by their longest side, then by the difference between the last and the
+    first side, ties in the given order, and cut greedily: a batch ends where one more row would
+    pass the budget. An example that passes the budget alone is a batch of its own.
+
+    Args:
+        lengths: Positions of the examples of `order`, [examples, sides].
+        order: Example indices, [examples], shuffled for training.
+        config: The budget.
+
+    Returns:
+        The example indices of each batch, shortest batch first.
+    """
+    if len(order) == 0:
+        return []
+    longest = lengths.max(axis=1).astype(np.int64)
+    difference = lengths[:, -1].astype(np.int64) - lengths[:, 0]
+    # The direction alternates, so that where one length ends and the next begins the other side
+    # is alike too.
+    difference[longest % 2 == 0] *= -1
+    by_length = np.argsort((longest << 32) + difference, kind="stable")
+    cuts = _greedy_cuts(longest[by_length], config)
+    ordered = order[by_length]
+    return [ordered[begin:end] for begin, end in zip([0, *cuts[:-1]], cuts, strict=True)]
+
+
+def _greedy_cuts(longest: IntArray, config: DatasetConfig) -> list[int]:
+    """Returns the end of each batch over ascending lengths; the loop is over distinct lengths."""
+    num_rows = len(longest)
+    run_starts = np.flatnonzero(np.diff(longest, prepend=-1))
+    run_ends = [*run_starts[1:].tolist(), num_rows]
+    multiple = config.batch_multiple
+    cuts: list[int] = []
+    start = 0
+    for begin, end in zip(run_starts.tolist(), run_ends, strict=True):
+        limit = _most_rows(int(longest[begin]), config)
+        # The open batch holds shorter rows only and has no room for a row of this length.
+        while start < begin and begin - start >= limit:
+            start += _whole_multiple(begin - start, multiple)
+            cuts.append(start)
+        num_full = (end - start) // limit
+        cuts.extend(range(start + limit, start + limit * num_full + 1, limit))
+        start += limit * num_full
+    cuts.extend(_remaining_cuts(start, num_rows, multiple))
+    return cuts
+
+
+def _remaining_cuts(start: int, num_rows: int, multiple: int) -> Iterator[int]:
+    while start < num_rows:
+        start += _whole_multiple(num_rows - start, multiple)
+        yield start
+
+
+def _most_rows(length: int, config: DatasetConfig) -> int:
+    limits = []
+    if config.max_tokens:
+        limits.append(config.max_tokens // max(length, 1))
+    if config.batch_size:
+        limits.append(config.batch_size)
+    return _whole_multiple(max(min(limits), 1), config.batch_multiple)
+
+
+def _whole_multiple(rows: int, multiple: int) -> int:
+    return rows if rows < multiple else rows - rows % multiple
+
+
+def padding_share(lengths: npt.NDArray[np.int32], batch_rows: IntArray) -> float:
+    """Returns the share of padding, 0 to 1, over all sides.
+
+    Args:
+        lengths: Positions by example, batch after batch, [examples, sides].
+        batch_rows: Rows of each batch, [batches]; none is 0.
+    """
+    if len(batch_rows) == 0:
+        return 0.0
+    starts = np.cumsum(batch_rows) - batch_rows
+    widths = np.maximum.reduceat(lengths, starts, axis=0).astype(np.int64)
+    positions = int((widths * batch_rows[:, None]).sum())
+    return 1.0 - int(lengths.sum(dtype=np.int64)) / positions if positions else 0.0

@@ -1,0 +1,245 @@
+"""The stream of micro-batches: its order, each rank's share, and the position to resume from."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import islice, tee
+from typing import Any
+
+from seqtrain.batch import Batch
+from seqtrain.data.batch_loader import Request, load_batches
+from seqtrain.data.batching import DatasetConfig, IntArray
+from seqtrain.data.dataset import Dataset
+from seqtrain.data.epoch_plan import BatchingSummary, EpochPlan
+from seqtrain.errors import CheckpointError, ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Position:
+    """The first micro-batch that no finished update has consumed, counted over all ranks.
+
+    Args:
+        epoch: Pass over the data, from 1.
+        window: Window of the epoch, from 0.
+        consumed: Micro-batches of that window before this one.
+    """
+
+    epoch: int = 1
+    window: int = 0
+    consumed: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one rank computes in one update.
+
+    Args:
+        batches: `update_freq` micro-batches; empty ones where the epoch has no more.
+        first_index: Index of the first of them in the whole update, over all ranks.
+        end: Position after the update.
+        is_last: No update of this epoch follows.
+    """
+
+    batches: list[Batch]
+    first_index: int
+    end: Position
+    is_last: bool
+
+
+@dataclass(frozen=True)
+class _PlannedGroup:
+    requests: list[Request]
+    end: Position
+    is_last: bool
+
+
+class EpochIterator:
+    """Gives the micro-batches of each update and knows the position to resume from.
+
+    The stream of an epoch's micro-batches is a function of (seed, epoch, dataset): the same for
+    every number of ranks, of workers and of micro-batches in an update, all of which may change
+    at any update. An update takes the next world_size * update_freq of the stream; rank r gets
+    the r-th share of update_freq.
+
+    Args:
+        dataset: The examples.
+        config: Budget, limits and workers.
+        seed: What the order is drawn from.
+        rank: This process.
+        world_size: Processes that share each update.
+        shuffle: True for training. False for evaluation: every example, in a fixed order.
+        pin_memory: Give batches in page-locked memory.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: DatasetConfig,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        shuffle: bool = True,
+        pin_memory: bool = False,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be 0 to {world_size - 1}, got {rank}.")
+        self.dataset = dataset
+        self.position = Position()
+        self.wait_seconds = 0.0
+        """Time that `groups` has waited for data."""
+        self._config = config
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._shuffle = shuffle
+        self._pin_memory = pin_memory
+        self._plan = EpochPlan(dataset, config, seed, shuffle)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the current position, from 1."""
+        return self.position.epoch
+
+    def groups(self, update_freq: int) -> Iterator[Group]:
+        """Yields this rank's part of each update from the position to the end of the epoch.
+
+        The position moves by `advance` alone, so an update that was not finished is given again.
+
+        Raises:
+            DataError: There is no example, none is left by the limits, or loading failed.
+        """
+        # The loader runs ahead of the groups that are given; tee keeps what lies between.
+        planned, ahead = tee(self._planned_groups(update_freq))
+        requests = (request for group in ahead for request in group.requests)
+        batches = load_batches(self.dataset, requests, self._config, self._pin_memory)
+        with closing(batches):
+            for group in planned:
+                began = time.monotonic()
+                own = list(islice(batches, len(group.requests)))
+                self.wait_seconds += time.monotonic() - began
+                own += [self._empty_batch() for _ in range(update_freq - len(own))]
+                yield Group(own, self._rank * update_freq, group.end, group.is_last)
+
+    def advance(self, group: Group) -> None:
+        """Makes the end of a group the current position: its update is finished."""
+        self.position = group.end
+
+    def num_batches(self) -> int:
+        """Returns the micro-batches of an epoch over all ranks.
+
+        Exact for one window; with several it is estimated from the current one.
+        """
+        if self._plan.num_windows == 0:
+            return 0
+        planned = len(self._plan.window(self.position.epoch, self.position.window))
+        if self._plan.num_windows == 1:
+            return planned
+        begin = self.position.window * self._config.window_size
+        in_window = min(self._config.window_size, len(self.dataset) - begin)
+        return round(planned * len(self.dataset) / in_window)
+
+    def summary(self) -> BatchingSummary:
+        """Returns what batching uses, leaves out and pads in the current epoch."""
+        return self._plan.summary(self.position.epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the position and what it is relative to, as plain values."""
+        return {**asdict(self.position), **self._identity()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Moves to a saved position; nothing before it is loaded.
+
+        Raises:
+            DataError: The dataset is not the one of the saved position.
+            ConfigError: The seed or a setting of batching is not; names both values.
+            CheckpointError: The state is damaged.
+        """
+        self._check_identity(state)
+        position = Position(*(_count(state, name) for name in ("epoch", "window", "consumed")))
+        if position.epoch < 1 or position.window >= max(self._plan.num_windows, 1):
+            raise CheckpointError(f"The saved {position} is not in this data. {_DAMAGED}")
+        if position.consumed:
+            planned = len(self._plan.window(position.epoch, position.window))
+            if position.consumed >= planned:
+                raise CheckpointError(
+                    f"The saved {position} is behind the window's {planned} micro-batches. "
+                    f"{_DAMAGED}"
+                )
+        self.position = position
+
+    def _planned_groups(self, update_freq: int) -> Iterator[_PlannedGroup]:
+        epoch, size = self.position.epoch, self._world_size * update_freq
+        begin = self._rank * update_freq
+        stream = self._stream(self.position)
+        current = list(islice(stream, size))
+        if not current:
+            raise DataError(self._nothing_left())
+        while current:
+            following = list(islice(stream, size))
+            end = following[0][0] if following else Position(epoch + 1)
+            own = [(indices, epoch) for _, indices in current[begin : begin + update_freq]]
+            yield _PlannedGroup(own, end, is_last=not following)
+            current = following
+
+    def _stream(self, start: Position) -> Iterator[tuple[Position, IntArray]]:
+        """Yields each micro-batch of the epoch from a position on, over all ranks."""
+        consumed = start.consumed
+        for window in range(start.window, self._plan.num_windows):
+            batches = self._plan.window(start.epoch, window)
+            for index in range(consumed, len(batches)):
+                yield Position(start.epoch, window, index), batches[index]
+            consumed = 0
+
+    def _empty_batch(self) -> Batch:
+        batch = self.dataset.empty_batch()
+        return batch.pin_memory() if self._pin_memory else batch
+
+    def _nothing_left(self) -> str:
+        if len(self.dataset) == 0:
+            return "The dataset holds no examples. Check the files that it was made from."
+        return (
+            f"0 of {len(self.dataset)} examples are left. "
+            f"{'; '.join(self.summary().lines()[1:])}. Raise the limits."
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.dataset.fingerprint,
+            "seed": self._seed,
+            "shuffle": self._shuffle,
+            "batching": self._config.plan_settings(),
+        }
+
+    def _check_identity(self, state: Mapping[str, Any]) -> None:
+        mine = self._identity()
+        for name in mine:
+            if name not in state:
+                raise CheckpointError(f"The saved data position has no {name!r}. {_DAMAGED}")
+        if state["fingerprint"] != mine["fingerprint"]:
+            raise DataError(
+                f"The data has changed: its fingerprint is {mine['fingerprint']}, the "
+                f"checkpoint's is {state['fingerprint']}. Use the data of the checkpoint, or "
+                "start a new run."
+            )
+        saved = state["batching"] if isinstance(state["batching"], Mapping) else {}
+        pairs = [("seed", state["seed"], mine["seed"])]
+        pairs += [("shuffle", state["shuffle"], mine["shuffle"])]
+        for name, value in mine["batching"].items():
+            pairs.append((f"dataset.{name}", saved.get(name), value))
+        for name, was, now in pairs:
+            if was != now:
+                raise ConfigError(
+                    f"{name} is {now!r} and was {was!r} when the checkpoint was written, so the "
+                    f"order of the data would differ. Set {name}={was} or start a new run."
+                )
+
+
+_DAMAGED = "The checkpoint is damaged or of another kind: use another one."
+
+
+def _count(state: Mapping[str, Any], name: str) -> int:
+    value = state.get(name)
+    if type(value) is not int or value < 0:
+        raise CheckpointError(f"The saved data position has {name}={value!r}. {_DAMAGED}")
+    return value

@@ -1,0 +1,127 @@
+"""Which batches an epoch has, window by window, and what that leaves out or pads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqtrain.data.batching import (
+    DatasetConfig,
+    Filtered,
+    IntArray,
+    padding_share,
+    plan_window,
+    usable,
+)
+from seqtrain.data.dataset import Dataset
+from seqtrain.data.permutation import permutation_slice
+
+
+@dataclass(frozen=True)
+class BatchingSummary:
+    """What batching makes of the examples; of the first window where there are several.
+
+    Args:
+        num_examples: Examples of the dataset.
+        num_counted: Examples that the figures below are about.
+        num_used: Examples in batches.
+        num_batches: Batches over all ranks.
+        padding: Share of positions that is padding, 0 to 1.
+        filtered: Examples left out, by reason.
+    """
+
+    num_examples: int
+    num_counted: int
+    num_used: int
+    num_batches: int
+    padding: float
+    filtered: tuple[Filtered, ...]
+
+    def lines(self) -> list[str]:
+        """Returns the summary for people."""
+        scope = ""
+        if self.num_counted < self.num_examples:
+            scope = f" (counted in the first window of {self.num_counted})"
+        text = [
+            f"{self.num_used} of {self.num_counted} examples in {self.num_batches} batches, "
+            f"{100.0 * self.padding:.1f}% padding{scope}"
+        ]
+        for entry in self.filtered:
+            ids = ", ".join(str(index) for index in entry.first_ids)
+            more = ", ..." if entry.count > len(entry.first_ids) else ""
+            text.append(f"left out: {entry.count} with a {entry.reason}: {ids}{more}")
+        return text
+
+
+class EpochPlan:
+    """The batches of each window of each epoch: a function of (seed, epoch) and the lengths.
+
+    Time and memory of a window do not depend on the size of the dataset.
+
+    Args:
+        dataset: The examples.
+        config: The budget and the limits.
+        seed: What the order is drawn from.
+        shuffle: True for training: examples in random order, batches too, long ones left out.
+            False for evaluation: every example once, shortest first within its window.
+    """
+
+    def __init__(self, dataset: Dataset, config: DatasetConfig, seed: int, shuffle: bool) -> None:
+        self._dataset = dataset
+        self._config = config
+        self._seed = seed
+        self._shuffle = shuffle
+        self._num_examples = len(dataset)
+        self._cached: tuple[tuple[int, int], list[IntArray]] | None = None
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of each epoch."""
+        return -(-self._num_examples // self._config.window_size)
+
+    def window(self, epoch: int, index: int) -> list[IntArray]:
+        """Returns the example indices of each batch of a window, in the order of training."""
+        if self._cached is None or self._cached[0] != (epoch, index):
+            self._cached = ((epoch, index), self._plan(epoch, index))
+        return self._cached[1]
+
+    def summary(self, epoch: int = 1) -> BatchingSummary:
+        """Returns what batching makes of the examples in the first window of an epoch."""
+        order, lengths, filtered = self._examples(epoch, 0)
+        batches = self.window(epoch, 0) if self.num_windows else []
+        rows = np.array([len(batch) for batch in batches], dtype=np.int64)
+        share = 0.0
+        if len(batches):
+            share = padding_share(self._dataset.lengths_at(np.concatenate(batches)), rows)
+        return BatchingSummary(
+            num_examples=self._num_examples,
+            num_counted=len(lengths) + sum(entry.count for entry in filtered),
+            num_used=len(order),
+            num_batches=len(batches),
+            padding=share,
+            filtered=tuple(filtered),
+        )
+
+    def _plan(self, epoch: int, index: int) -> list[IntArray]:
+        order, lengths, _ = self._examples(epoch, index)
+        batches = plan_window(lengths, order, self._config)
+        if not self._shuffle:
+            return batches
+        key = (self._seed, "batches", epoch, index)
+        shuffled = permutation_slice(len(batches), 0, len(batches), *key)
+        return [batches[place] for place in shuffled]
+
+    def _examples(
+        self, epoch: int, index: int
+    ) -> tuple[IntArray, npt.NDArray[np.int32], list[Filtered]]:
+        """Returns the used examples of a window, their lengths, and what was left out."""
+        begin = index * self._config.window_size
+        end = min(begin + self._config.window_size, self._num_examples)
+        if not self._shuffle:
+            order = np.arange(begin, end, dtype=np.int64)
+            return order, self._dataset.lengths_at(order), []
+        order = permutation_slice(self._num_examples, begin, end, self._seed, "examples", epoch)
+        lengths = self._dataset.lengths_at(order)
+        used, filtered = usable(lengths, order, self._config)
+        return order[used], lengths[used], filtered
+

@@ -1,0 +1,100 @@
+"""Two text files whose lines belong together, by split."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqtrain.data.text_files import count_lines, read_lines
+from seqtrain.data.tokenizers.base import TokenizerConfig
+from seqtrain.errors import ConfigError, DataError
+
+TRAIN = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelSettings:
+    """Raw parallel text and what to make of it.
+
+    Args:
+        source: Suffix of the source files, a language code.
+        target: Suffix of the target files.
+        prefixes: Path of each split without the suffix: {"train": "D/train"} means D/train.en
+            and D/train.de. "train" is trained on; every other split is for evaluation.
+        source_tokenizer: How the source is cut into pieces.
+        target_tokenizer: The same for the target.
+        joined: One tokenizer (the source's config) and one vocabulary for both sides.
+        min_count: Rarer pieces are unknown.
+        reference_separator: If set, a target line of an evaluation split may hold several
+            references with this between them: the loss is of the first, scores are of all.
+    """
+
+    source: str
+    target: str
+    prefixes: dict[str, Path]
+    source_tokenizer: TokenizerConfig
+    target_tokenizer: TokenizerConfig
+    joined: bool = False
+    min_count: int = 0
+    reference_separator: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value in (("source", self.source), ("target", self.target)):
+            if not value or "/" in value:
+                raise ConfigError(
+                    f"task.{name} must be the suffix of the {name} files, such as en; "
+                    f"got {value!r}."
+                )
+        if self.source == self.target:
+            raise ConfigError(
+                f"task.source and task.target are both {self.source!r}: one file cannot be both. "
+                "Rename one of the files."
+            )
+        if TRAIN not in self.prefixes:
+            raise ConfigError("task.train must name the training text, such as task.train=D/train.")
+        if self.joined and self.source_tokenizer.name != self.target_tokenizer.name:
+            raise ConfigError(
+                "task.joined=true needs one tokenizer for both sides, got "
+                f"{self.source_tokenizer.name} and {self.target_tokenizer.name}."
+            )
+
+    def path(self, split: str, language: str) -> Path:
+        """Returns the raw file of one side of a split."""
+        return Path(f"{self.prefixes[split]}.{language}")
+
+
+def check_line_counts(settings: ParallelSettings) -> dict[str, int]:
+    """Returns the number of lines of each split.
+
+    Raises:
+        DataError: A file is missing or empty, or the sides differ; the message has both counts.
+    """
+    counts = {}
+    for split in settings.prefixes:
+        source, target = (settings.path(split, side) for side in (settings.source, settings.target))
+        num_source, num_target = count_lines(source), count_lines(target)
+        if num_source != num_target:
+            raise DataError(
+                f"{source} has {num_source} lines and {target} has {num_target}. Line n of one "
+                "must translate line n of the other: restore the missing lines."
+            )
+        counts[split] = num_source
+    return counts
+
+
+def read_pairs(settings: ParallelSettings, split: str) -> Iterator[tuple[str, str]]:
+    """Yields the pairs of a split: for training those with text on both sides, else every one.
+
+    Of several references a pair has the first.
+    """
+    sources = read_lines(settings.path(split, settings.source))
+    targets = read_lines(settings.path(split, settings.target))
+    for source, target in zip(sources, targets, strict=True):
+        if split != TRAIN:
+            yield source, references_of(target, settings.reference_separator)[0]
+        elif source.strip() and target.strip():
+            yield source, target
+
+
+def references_of(line: str, separator: str) -> list[str]:
+    """Returns the references of a target line; without a separator the line is the only one."""
+    return [text.strip() for text in line.split(separator)] if separator else [line]

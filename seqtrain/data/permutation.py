@@ -1,0 +1,66 @@
+"""A random order of range(n), evaluated for a slice without ever holding all of it."""
+
+from math import isqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from seqtrain import rng
+
+NUM_ROUNDS = 8
+
+
+def permutation_slice(
+    size: int, begin: int, end: int, *key_parts: int | str
+) -> npt.NDArray[np.int64]:
+    """Returns elements begin to end of a keyed permutation of range(size).
+
+    A Feistel network on pairs (x % left, x // left) permutes range(left * right), the smallest
+    such rectangle that covers range(size); numbers outside are mapped again until they fall
+    inside (cycle walking; Black and Rogaway, 2002, "Ciphers with arbitrary finite domains").
+    The result depends on nothing but the arguments, on any machine.
+
+    Args:
+        size: Number of elements, below 2**62.
+        begin: First place of the slice.
+        end: Place after the slice's last.
+        key_parts: What the order is for: seed, epoch.
+
+    Returns:
+        [end - begin]. Time and memory are O(end - begin).
+    """
+    places = np.arange(begin, end, dtype=np.uint64)
+    if size <= 1:
+        return places.astype(np.int64)
+    left = isqrt(size - 1) + 1
+    right = -(-size // left)
+    keys = [
+        np.uint64(rng.key(*key_parts, "round", number) << 32 | rng.key(*key_parts, number))
+        for number in range(NUM_ROUNDS)
+    ]
+    values = _feistel(places, left, right, keys)
+    outside = np.flatnonzero(values >= size)
+    while len(outside):
+        values[outside] = _feistel(values[outside], left, right, keys)
+        outside = outside[values[outside] >= size]
+    return values.astype(np.int64)
+
+
+def _feistel(
+    values: npt.NDArray[np.uint64], left: int, right: int, keys: list[np.uint64]
+) -> npt.NDArray[np.uint64]:
+    high, low = np.divmod(values, np.uint64(left))
+    for number, key in enumerate(keys):
+        if number % 2:
+            high = (high + _mix(low ^ key) % np.uint64(right)) % np.uint64(right)
+        else:
+            low = (low + _mix(high ^ key) % np.uint64(left)) % np.uint64(left)
+    return high * np.uint64(left) + low
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014); arithmetic is modulo 2**64."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,264 @@
+"""Parallel text as a folder: written once by `seqtrain-preprocess`, opened by every run."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from seqtrain.data.parallel_data import (
+    ParallelData,
+    SideCounts,
+    SplitCounts,
+    Stores,
+    count_split,
+    learn_sides,
+)
+from seqtrain.data.parallel_text import (
+    TRAIN,
+    ParallelSettings,
+    check_line_counts,
+    read_pairs,
+    references_of,
+)
+from seqtrain.data.side import Side
+from seqtrain.data.text_files import read_lines
+from seqtrain.data.token_store import TokenStore, TokenStoreWriter
+from seqtrain.data.tokenizers.files import load_tokenizer, save_tokenizer
+from seqtrain.data.vocabulary import Vocabulary
+from seqtrain.errors import ConfigError, DataError, MachineError
+
+CARD = "card.json"
+KIND = "seqtrain parallel text"
+VERSION = 1
+CHUNK_PAIRS = 10_000
+
+
+def prepare_parallel(settings: ParallelSettings, out: Path) -> list[str]:
+    """Learns tokenizers and vocabularies, encodes every split, and writes a folder.
+
+    The folder appears under its name when it is complete. One that this function wrote before is
+    replaced; any other that is not empty is left alone.
+
+    Args:
+        settings: The text, and what to make of it.
+        out: The folder.
+
+    Returns:
+        What it holds, in lines for people.
+
+    Raises:
+        DataError: A file cannot be used, or the sides of a split differ in length.
+        ConfigError: The folder holds something else.
+        MachineError: The folder cannot be written.
+    """
+    _refuse_foreign(out)
+    line_counts = check_line_counts(settings)
+    sides = dict(zip((settings.source, settings.target), learn_sides(settings), strict=True))
+    with _folder(out) as folder:
+        stores = {split: _write_split(settings, split, sides, folder) for split in line_counts}
+        counts = {split: count_split(stores[split], line_counts[split]) for split in stores}
+        for split in stores:
+            if split != TRAIN:
+                _write_references(settings, split, folder)
+        for language, side in sides.items():
+            save_tokenizer(side.tokenizer, _tokenizer_path(folder, language))
+            side.vocabulary.save(_vocabulary_path(folder, language))
+        card = _card(settings, sides, counts) | {"fingerprints": _fingerprints(sides, stores)}
+        (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        prepared = open_prepared(folder)
+    return [*prepared.lines(), f"written to {out}"]
+
+
+def open_prepared(path: Path) -> ParallelData:
+    """Opens a folder that `prepare_parallel` wrote.
+
+    Raises:
+        DataError: It is not such a folder, or a file in it is damaged or was exchanged.
+    """
+    card = _read_card(path)
+    try:
+        languages = (str(card["source"]), str(card["target"]))
+        counts = {split: _split_counts(entry) for split, entry in card["splits"].items()}
+        fingerprints = card["fingerprints"]
+        separator = str(card["reference_separator"])
+        joined = bool(card["joined"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _damaged(path / CARD, f"a field is missing or wrong: {error}") from error
+    if languages[0] == languages[1] or any("/" in name for name in (*languages, *counts)):
+        raise _damaged(path / CARD, "the languages or splits are not possible")
+    sides = _open_sides(path, languages, joined)
+    stores = {split: _open_stores(path, split, sides) for split in counts}
+    for name, found in _fingerprints(sides, stores).items():
+        _same(path, "fingerprint", name, found, fingerprints.get(name))
+    references = {}
+    for split in counts:
+        if split != TRAIN:
+            references_path = _references_path(path, split, languages[1])
+            lines = [references_of(line, separator) for line in read_lines(references_path)]
+            _same(path, "number of lines", references_path.name, len(lines), len(stores[split][1]))
+            references[split] = lines
+    source, target = sides.values()
+    return ParallelData(languages, source, target, joined, stores, references, counts)
+
+
+def _write_split(
+    settings: ParallelSettings, split: str, sides: dict[str, Side], folder: Path
+) -> Stores:
+    prefixes = [_store_path(folder, split, language) for language in sides]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(TokenStoreWriter(prefix, len(side.vocabulary)))
+            for prefix, side in zip(prefixes, sides.values(), strict=True)
+        ]
+        pairs = read_pairs(settings, split)
+        while chunk := list(islice(pairs, CHUNK_PAIRS)):
+            for column, (writer, side) in enumerate(zip(writers, sides.values(), strict=True)):
+                writer.append_many(side.encode(pair[column]) for pair in chunk)
+    return TokenStore(prefixes[0]), TokenStore(prefixes[1])
+
+
+def _write_references(settings: ParallelSettings, split: str, folder: Path) -> None:
+    path = _references_path(folder, split, settings.target)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in read_lines(settings.path(split, settings.target)))
+
+
+def _card(
+    settings: ParallelSettings, sides: dict[str, Side], counts: dict[str, SplitCounts]
+) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "source": settings.source,
+        "target": settings.target,
+        "joined": settings.joined,
+        "min_count": settings.min_count,
+        "reference_separator": settings.reference_separator,
+        "raw_files": {split: str(prefix) for split, prefix in settings.prefixes.items()},
+        "vocabulary_sizes": {language: len(side.vocabulary) for language, side in sides.items()},
+        "splits": {split: asdict(entry) for split, entry in counts.items()},
+    }
+
+
+def _fingerprints(sides: dict[str, Side], stores: dict[str, Stores]) -> dict[str, str]:
+    found = {
+        f"dict.{language}.txt": side.vocabulary.fingerprint for language, side in sides.items()
+    }
+    for split, pair in stores.items():
+        for language, store in zip(sides, pair, strict=True):
+            found[f"{split}.{language}.index"] = store.fingerprint
+    return found
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads((path / CARD).read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{path / CARD}: {error.strerror}. task.data must be a folder that "
+            "seqtrain-preprocess wrote."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path / CARD, f"not JSON: {error}") from error
+    if not isinstance(card, dict) or card.get("kind") != KIND:
+        raise DataError(f"{path / CARD}: not the card of parallel text. Run seqtrain-preprocess.")
+    if card.get("version") != VERSION:
+        raise DataError(
+            f"{path / CARD}: version {card.get('version')!r}, this program reads {VERSION}. "
+            "Run seqtrain-preprocess again."
+        )
+    return card
+
+
+def _split_counts(entry: dict[str, Any]) -> SplitCounts:
+    sides = [SideCounts(**entry[side]) for side in ("source", "target")]
+    return SplitCounts(int(entry["num_pairs"]), int(entry["num_dropped"]), *sides)
+
+
+def _open_sides(path: Path, languages: tuple[str, str], joined: bool) -> dict[str, Side]:
+    sides = {}
+    for language in languages:
+        tokenizer = load_tokenizer(_tokenizer_path(path, language))
+        sides[language] = Side(tokenizer, Vocabulary.load(_vocabulary_path(path, language)))
+    if joined:
+        found, expected = (side.vocabulary.fingerprint for side in sides.values())
+        _same(path, "fingerprint", _vocabulary_path(path, languages[0]).name, found, expected)
+        sides = dict.fromkeys(languages, sides[languages[0]])
+    return sides
+
+
+def _open_stores(path: Path, split: str, sides: dict[str, Side]) -> Stores:
+    source, target = (TokenStore(_store_path(path, split, language)) for language in sides)
+    for store, (language, side) in zip((source, target), sides.items(), strict=True):
+        name = f"{split}.{language}.index"
+        _same(path, "vocabulary size", name, store.vocab_size, len(side.vocabulary))
+    return source, target
+
+
+def _same(path: Path, what: str, name: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise _damaged(path / name, f"its {what} is {found}, expected is {expected}")
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(f"{path}: {what}. Restore the file or run seqtrain-preprocess again.")
+
+
+def _store_path(folder: Path, split: str, language: str) -> Path:
+    return folder / f"{split}.{language}"
+
+
+def _references_path(folder: Path, split: str, language: str) -> Path:
+    return folder / f"{split}.references.{language}"
+
+
+def _tokenizer_path(folder: Path, language: str) -> Path:
+    return folder / f"tokenizer.{language}.json"
+
+
+def _vocabulary_path(folder: Path, language: str) -> Path:
+    return folder / f"dict.{language}.txt"
+
+
+def _refuse_foreign(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"out={out} is a file. Name a folder.")
+    if any(out.iterdir()) and not _is_own(out):
+        raise ConfigError(
+            f"out={out} holds files that seqtrain-preprocess did not write. Name another folder."
+        )
+
+
+def _is_own(out: Path) -> bool:
+    try:
+        _read_card(out)
+    except DataError:
+        return False
+    return True
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `out`, which takes its place if the block succeeds."""
+    out = out.resolve()
+    building = out.with_name(f".{out.name}.{os.getpid()}.building")
+    replaced = out.with_name(f".{out.name}.{os.getpid()}.replaced")
+    try:
+        building.mkdir(parents=True)
+        yield building
+        if out.exists():
+            out.rename(replaced)
+        building.rename(out)
+    except OSError as error:
+        raise MachineError(f"out={out}: cannot be written: {error}.") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+        if out.exists():
+            shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,349 @@
+"""Sequences of ids in two memory-mapped files: PREFIX.tokens and PREFIX.index.
+
+PREFIX.tokens holds the ids of all sequences one after the other, little-endian, in the narrowest
+unsigned type. PREFIX.index holds a header and where each sequence begins, int64 [count + 1].
+"""
+
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from seqtrain.data.collate import ranges
+from seqtrain.errors import DataError, MachineError
+
+MAGIC = b"SEQTOKEN"
+VERSION = 1
+# magic, version, bytes per token, count, total, vocab_size, crc of tokens, crc of offsets
+HEADER = struct.Struct("<8sIIQQQII")
+HEADER_BYTES = 56  # the header, its own crc32 and four zero bytes
+VERIFY_BYTES = 64 << 20
+FLUSH_TOKENS = 1 << 18
+READ_BYTES = 16 << 20
+Ids = Sequence[int] | npt.NDArray[np.int64]
+WAY_OUT = "The file is damaged: restore it, or run seqtrain-preprocess again."
+
+
+class TokenStore:
+    """Read-only sequences of ids, from files or from memory.
+
+    Opening reads the header and compares the sizes. The checksums of files of up to 64 MB are
+    compared at once; of larger ones by `verify`. Whatever was not verified is still checked when
+    it is read, so that damage never reads outside of the file or gives an id that does not exist.
+
+    Args:
+        prefix: Path without `.tokens` and `.index`.
+
+    Raises:
+        DataError: A file is missing, damaged, or not of this kind.
+    """
+
+    def __init__(self, prefix: Path) -> None:
+        self._prefix: Path | None = Path(prefix)
+        self._open()
+        for path, array in self._files():
+            if array.nbytes <= VERIFY_BYTES:
+                self._verify_file(path, array)
+
+    @classmethod
+    def from_sequences(cls, sequences: Iterable[Ids], vocab_size: int) -> Self:
+        """Returns a store that lives in memory; pickling copies it."""
+        arrays = [_checked_ids(ids, vocab_size, index) for index, ids in enumerate(sequences)]
+        store = cls.__new__(cls)
+        store._prefix = None
+        store.vocab_size = vocab_size
+        store._offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
+        store._tokens = np.concatenate(
+            [np.zeros(0, np.int64), *arrays], dtype=token_dtype(vocab_size), casting="unsafe"
+        )
+        store._crcs = (zlib.crc32(store._tokens.data), zlib.crc32(store._offsets.data))
+        return store
+
+    vocab_size: int
+    """Every id is below it."""
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.int64]:
+        return self.gather(np.array([index]))[0]
+
+    @property
+    def num_tokens(self) -> int:
+        """Ids of all sequences together."""
+        return len(self._tokens)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """Length of every sequence, [count]; computed anew at each read."""
+        return np.diff(self._offsets).astype(np.int32)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content, the same in memory and in files."""
+        parts = (len(self), self.num_tokens, self.vocab_size, *self._crcs)
+        return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+    def lengths_at(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Returns the lengths of some sequences, [indices]; the rest is not touched."""
+        return self._extents(indices)[1]
+
+    def gather(
+        self, indices: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Returns some sequences, in the order of their indices.
+
+        Returns:
+            Their ids one after the other, [sum of lengths], and their lengths, [indices].
+
+        Raises:
+            DataError: The file is damaged there; the message names the entry.
+        """
+        begins, lengths = self._extents(indices)
+        flat = self._tokens[ranges(begins, lengths)].astype(np.int64)
+        if len(flat) and int(flat.max()) >= self.vocab_size:
+            place = int(np.argmax(flat >= self.vocab_size))
+            entry = int(indices[np.searchsorted(np.cumsum(lengths), place, side="right")])
+            raise DataError(
+                f"{self._name('.tokens')}: entry {entry} holds the id {flat[place]}, but there "
+                f"are {self.vocab_size} symbols. {WAY_OUT}"
+            )
+        return flat, lengths
+
+    def count(self, token: int) -> int:
+        """Returns how often an id occurs; reads everything."""
+        blocks = range(0, self.num_tokens, READ_BYTES)
+        return sum(int((self._tokens[at : at + READ_BYTES] == token).sum()) for at in blocks)
+
+    def verify(self) -> None:
+        """Reads everything and compares it with the checksums.
+
+        Raises:
+            DataError: Something differs; the message names the file.
+        """
+        for path, array in self._files():
+            self._verify_file(path, array)
+
+    def _extents(
+        self, indices: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
+            raise IndexError(f"{self._name('')} holds entries 0 to {len(self) - 1}.")
+        begins, ends = self._offsets[indices], self._offsets[indices + 1]
+        bad = (begins < 0) | (ends < begins) | (ends > self.num_tokens)
+        if bad.any():
+            place = int(np.argmax(bad))
+            raise DataError(
+                f"{self._name('.index')}: entry {int(indices[place])} reaches from "
+                f"{begins[place]} to {ends[place]} of {self.num_tokens} tokens. {WAY_OUT}"
+            )
+        return begins, ends - begins
+
+    def _open(self) -> None:
+        index_path, tokens_path = self._path(".index"), self._path(".tokens")
+        raw = _read_header(index_path)
+        magic, version, width, count, total, vocab_size, *crcs = HEADER.unpack_from(raw)
+        if magic != MAGIC:
+            raise DataError(f"{index_path}: not a token store. Run seqtrain-preprocess.")
+        if raw[HEADER.size :] != struct.pack("<II", zlib.crc32(raw[: HEADER.size]), 0):
+            raise DataError(f"{index_path}: the header's checksum differs. {WAY_OUT}")
+        if version != VERSION or width != token_dtype(vocab_size).itemsize:
+            raise DataError(
+                f"{index_path}: format {version} with {width}-byte ids is not known here (this "
+                f"program reads format {VERSION}). Run seqtrain-preprocess again."
+            )
+        _check_size(index_path, HEADER_BYTES + 8 * (count + 1))
+        _check_size(tokens_path, width * total)
+        self.vocab_size = vocab_size
+        self._crcs = (crcs[0], crcs[1])
+        self._offsets = _map(index_path, np.dtype("<i8"), HEADER_BYTES, count + 1)
+        self._tokens = _map(tokens_path, token_dtype(vocab_size), 0, total)
+        if self._offsets[0] != 0 or self._offsets[-1] != total:
+            raise DataError(
+                f"{index_path}: the entries span {self._offsets[0]} to {self._offsets[-1]}, "
+                f"not 0 to {total}. {WAY_OUT}"
+            )
+
+    def _files(self) -> list[tuple[str, npt.NDArray[Any]]]:
+        return [(".tokens", self._tokens), (".index", self._offsets)]
+
+    def _verify_file(self, suffix: str, array: npt.NDArray[Any]) -> None:
+        crc, step = 0, READ_BYTES // array.itemsize
+        for begin in range(0, len(array), step):
+            crc = zlib.crc32(array[begin : begin + step].data, crc)
+        if crc != self._crcs[suffix == ".index"]:
+            raise DataError(f"{self._name(suffix)}: the checksum differs. {WAY_OUT}")
+
+    def _path(self, suffix: str) -> Path:
+        return Path(f"{self._prefix}{suffix}")
+
+    def _name(self, suffix: str) -> str:
+        return f"{self._prefix}{suffix}" if self._prefix else "the data in memory"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_prefix": self._prefix} if self._prefix else self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._prefix:
+            self._open()
+
+
+class TokenStoreWriter:
+    """Writes a token store; its files appear under their names when it is closed without error.
+
+    Memory does not grow with what is written. Use it in a `with` block.
+
+    Args:
+        prefix: Path without `.tokens` and `.index`.
+        vocab_size: Every id must be below it.
+    """
+
+    def __init__(self, prefix: Path, vocab_size: int) -> None:
+        self._paths = [Path(f"{prefix}.tokens"), Path(f"{prefix}.index")]
+        self._temporaries = [Path(f"{path}.{os.getpid()}.tmp") for path in self._paths]
+        self._vocab_size = vocab_size
+        self._dtype = token_dtype(vocab_size)
+        self._waiting: list[npt.NDArray[np.int64]] = []
+        self._num_waiting = self._count = self._total = 0
+        self._crcs = [0, 0]
+        self._files: list[BinaryIO] = []
+        try:
+            for path in self._temporaries:
+                self._files.append(path.open("wb"))
+        except OSError as error:
+            self.discard()
+            raise MachineError(f"{prefix}: cannot be written: {error}.") from error
+        self._files[1].write(bytes(HEADER_BYTES))
+        self._write(1, np.zeros(1, dtype="<i8"))
+
+    def append(self, ids: Ids) -> None:
+        """Adds one sequence.
+
+        Raises:
+            DataError: An id is negative or not below vocab_size.
+        """
+        array = _checked_ids(ids, self._vocab_size, self._count + len(self._waiting))
+        self._waiting.append(array)
+        self._num_waiting += len(array) + 1
+        if self._num_waiting >= FLUSH_TOKENS:
+            self._flush()
+
+    def append_many(self, sequences: Iterable[Ids]) -> None:
+        """Adds several sequences."""
+        for ids in sequences:
+            self.append(ids)
+
+    def close(self) -> None:
+        """Writes what waits, makes it durable and gives the files their names."""
+        self._flush()
+        header = HEADER.pack(
+            MAGIC,
+            VERSION,
+            self._dtype.itemsize,
+            self._count,
+            self._total,
+            self._vocab_size,
+            *self._crcs,
+        )
+        try:
+            self._files[1].seek(0)
+            self._files[1].write(header + struct.pack("<II", zlib.crc32(header), 0))
+            for file in self._files:
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+            for temporary, path in zip(self._temporaries, self._paths, strict=True):
+                temporary.replace(path)
+        except OSError as error:
+            raise MachineError(f"{self._paths[1]}: cannot be written: {error}.") from error
+
+    def discard(self) -> None:
+        """Removes what was written."""
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.close()
+        for temporary in self._temporaries:
+            temporary.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        ends = self._total + np.cumsum([len(ids) for ids in self._waiting], dtype=np.int64)
+        self._write(0, np.concatenate(self._waiting).astype(self._dtype))
+        self._write(1, ends.astype("<i8"))
+        self._count += len(self._waiting)
+        self._total = int(ends[-1])
+        self._waiting, self._num_waiting = [], 0
+
+    def _write(self, which: int, array: npt.NDArray[Any]) -> None:
+        try:
+            self._files[which].write(array.data)
+        except OSError as error:
+            raise MachineError(f"{self._paths[which]}: cannot be written: {error}.") from error
+        self._crcs[which] = zlib.crc32(array.data, self._crcs[which])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self.discard()
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """Returns the narrowest little-endian unsigned type for ids below vocab_size."""
+    return np.dtype("<u1" if vocab_size <= 1 << 8 else "<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def _checked_ids(ids: Ids, vocab_size: int, entry: int) -> npt.NDArray[np.int64]:
+    array = np.asarray(ids, dtype=np.int64).reshape(-1)
+    if len(array) and not 0 <= int(array.min()) <= int(array.max()) < vocab_size:
+        raise DataError(
+            f"entry {entry}: ids must be from 0 to {vocab_size - 1}, got {array.min()} to "
+            f"{array.max()}. Encode the text with the vocabulary of this data."
+        )
+    return array
+
+
+def _read_header(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(HEADER_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}. Run seqtrain-preprocess.") from error
+    if len(raw) < HEADER_BYTES:
+        raise DataError(f"{path}: {len(raw)} bytes are too short for a header. {WAY_OUT}")
+    return raw
+
+
+def _check_size(path: Path, expected: int) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}. Run seqtrain-preprocess.") from error
+    if size != expected:
+        raise DataError(f"{path}: has {size} bytes, its index says {expected}. {WAY_OUT}")
+
+
+def _map(path: Path, dtype: np.dtype[Any], begin: int, count: int) -> npt.NDArray[Any]:
+    if count == 0:
+        return np.zeros(0, dtype=dtype)
+    # A plain array over the map: indexing numpy's memmap class is several times slower.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=begin, shape=(count,)))

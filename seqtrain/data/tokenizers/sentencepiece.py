@@ -1,0 +1,165 @@
+"""Subwords learnt by SentencePiece (Kudo and Richardson, 2018)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from seqtrain.data.tokenizers.base import Tokenizer, TokenizerConfig, register_tokenizer
+from seqtrain.errors import CheckpointError, ConfigError, DataError, MachineError
+
+MODEL_TYPES = ("unigram", "bpe")
+NUM_OWN_SPECIALS = 3  # <unk>, <s> and </s> of a SentencePiece model; the vocabulary has one more
+
+
+@dataclass(kw_only=True)
+class SentencePieceConfig(TokenizerConfig):
+    """Subwords, learnt from the training text unless a model is given."""
+
+    vocab_size: int = 8000
+    """Most symbols of the vocabulary, specials included."""
+    model: str = ""
+    """Path of an existing model to use instead of learning one."""
+    model_type: str = "unigram"
+    """unigram or bpe."""
+    character_coverage: float = 0.9995
+    """Share of the characters of the text that pieces must cover; 1.0 for small alphabets."""
+
+    def __post_init__(self) -> None:
+        if self.vocab_size < 8:
+            raise ConfigError(
+                f"tokenizer.vocab_size must be at least 8 for sentencepiece, got {self.vocab_size}."
+            )
+        if self.model_type not in MODEL_TYPES:
+            raise ConfigError(
+                f"tokenizer.model_type must be one of {', '.join(MODEL_TYPES)}, "
+                f"got {self.model_type!r}."
+            )
+        if not 0.9 <= self.character_coverage <= 1.0:
+            raise ConfigError(
+                f"tokenizer.character_coverage must be 0.9 to 1, got {self.character_coverage}."
+            )
+
+
+@register_tokenizer("sentencepiece", config=SentencePieceConfig)
+class SentencePieceTokenizer(Tokenizer):
+    """Subwords of a SentencePiece model; the model's bytes are the state."""
+
+    def __init__(self, config: SentencePieceConfig) -> None:
+        super().__init__(config)
+        self._model = b""
+        self._processor: Any = None
+
+    @override
+    def train(self, lines: Iterable[str]) -> None:
+        """Learns a model, or reads the one that the config names.
+
+        The same lines give the same bytes: the number of threads is fixed, since the sums of
+        the unigram model are split over threads.
+        """
+        self._set(self._read() if self.config.model else self._learn(lines))
+
+    @override
+    def encode(self, text: str) -> list[str]:
+        return self._processor.encode(text, out_type=str)
+
+    @override
+    def decode(self, pieces: Sequence[str]) -> str:
+        return self._processor.decode(list(pieces))
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": torch.from_numpy(np.frombuffer(self._model, dtype=np.uint8).copy())}
+
+    @classmethod
+    @override
+    def from_state(cls, config: Any, state: Mapping[str, Any]) -> Self:
+        model = state.get("model")
+        if not isinstance(model, Tensor) or model.dtype != torch.uint8:
+            raise CheckpointError(
+                "A saved sentencepiece tokenizer must hold its model as bytes. "
+                "The checkpoint or data folder is damaged: use another one."
+            )
+        tokenizer = cls(config)
+        try:
+            tokenizer._set(model.numpy().tobytes())
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"A saved sentencepiece model cannot be read: {_reason(error)} "
+                "The checkpoint or data folder is damaged: use another one."
+            ) from error
+        return tokenizer
+
+    def _read(self) -> bytes:
+        path = Path(self.config.model)
+        try:
+            model = path.read_bytes()
+            _load(model)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}. Correct tokenizer.model.") from error
+        except RuntimeError as error:
+            raise DataError(
+                f"{path}: not a SentencePiece model ({_reason(error)}). Correct tokenizer.model."
+            ) from error
+        return model
+
+    def _learn(self, lines: Iterable[str]) -> bytes:
+        written = BytesIO()
+        try:
+            _package().SentencePieceTrainer.train(
+                sentence_iterator=iter(lines),
+                model_writer=written,
+                model_type=self.config.model_type,
+                vocab_size=self.config.vocab_size - 1,
+                character_coverage=self.config.character_coverage,
+                hard_vocab_limit=False,
+                num_threads=1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise DataError(
+                f"SentencePiece cannot learn from the training text: {_reason(error)} "
+                f"Change tokenizer.vocab_size ({self.config.vocab_size}) or give more text."
+            ) from error
+        return written.getvalue()
+
+    def _set(self, model: bytes) -> None:
+        self._processor = _load(model)
+        self._model = model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"config": self.config, "_model": self._model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _processor=None)
+        if self._model:
+            self._set(self._model)
+
+
+def _package() -> Any:
+    try:
+        import sentencepiece
+    except ImportError:
+        raise MachineError(
+            "tokenizer=sentencepiece needs a package: pip install 'seqtrain[sentencepiece]'."
+        ) from None
+    return sentencepiece
+
+
+def _load(model: bytes) -> Any:
+    if not model:  # SentencePiece takes no bytes for no model and fails at the first use
+        raise RuntimeError("it is empty")
+    return _package().SentencePieceProcessor(model_proto=model)
+
+
+def _reason(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    last = (lines or ["no reason given"])[-1].strip()
+    # The text for people follows the place in SentencePiece's own source.
+    return last.rpartition("] ")[2]

@@ -1,0 +1,174 @@
+"""Which process of how many this is, and its connection to the others."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+import torch
+import torch.distributed as dist
+
+from seqtrain.distributed.collectives import Collectives
+from seqtrain.distributed.orphans import end_with_launcher
+from seqtrain.errors import ConfigError, DistributedError
+
+BACKENDS = ("gloo", "nccl")
+
+
+@dataclass(kw_only=True)
+class DistributedConfig:
+    """Training in several processes, each with a copy of the model and its own micro-batches."""
+
+    num_processes: int = 1
+    """Processes that the command starts on this machine; leave it at 1 under torchrun."""
+
+    backend: str = ""
+    """What carries tensors between processes: gloo or nccl. Empty: nccl on a GPU, else gloo."""
+
+    timeout_seconds: float = 1800.0
+    """Seconds after which a process gives up waiting for the others."""
+
+    find_unused_parameters: bool = False
+    """Whether some parameters may take no part in a loss. Costs a walk over the graph."""
+
+    bucket_cap_mb: int = 25
+    """MiB of gradients that are sent together while the backward pass goes on."""
+
+    def __post_init__(self) -> None:
+        if self.num_processes < 1:
+            raise ConfigError(
+                f"distributed.num_processes must be at least 1, got {self.num_processes}."
+            )
+        if self.backend and self.backend not in BACKENDS:
+            raise ConfigError(
+                f"distributed.backend must be one of {', '.join(BACKENDS)}, or empty to choose by "
+                f"the device, got {self.backend!r}."
+            )
+        # A timedelta holds no more than 10^9 days; a year is a mistake already.
+        if not 0.0 < self.timeout_seconds <= 366 * 86_400:
+            raise ConfigError(
+                "distributed.timeout_seconds must be positive and at most a year, "
+                f"got {self.timeout_seconds}."
+            )
+        if self.bucket_cap_mb < 1:
+            raise ConfigError(
+                f"distributed.bucket_cap_mb must be at least 1, got {self.bucket_cap_mb}."
+            )
+
+
+@dataclass(frozen=True)
+class DistributedContext:
+    """The place of this process among all processes of the run."""
+
+    rank: int = 0
+    """Number over all machines, from 0."""
+
+    world_size: int = 1
+    """Number of processes on all machines."""
+
+    local_rank: int = 0
+    """Number on this machine, from 0: the index of the GPU to use."""
+
+    @property
+    def is_first(self) -> bool:
+        """True in the process that writes logs and the common files."""
+        return self.rank == 0
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Reads what torchrun sets; without RANK and WORLD_SIZE this is a single process.
+
+        Raises:
+            DistributedError: Names the variable that is missing or wrong.
+        """
+        if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
+            return cls()
+        world_size = _integer("WORLD_SIZE", 1, None)
+        rank = _integer("RANK", 0, world_size - 1)
+        local_rank = _integer("LOCAL_RANK", 0, world_size - 1)
+        if world_size > 1:
+            _text("MASTER_ADDR")
+            _integer("MASTER_PORT", 1, 65_535)
+        return cls(rank, world_size, local_rank)
+
+    @contextmanager
+    def connected(self, config: DistributedConfig, device: torch.device) -> Iterator[Collectives]:
+        """Connects to the other processes for the time of a `with` block.
+
+        Args:
+            config: The run's section.
+            device: Where this process trains, with its index: cuda:0.
+
+        Raises:
+            DistributedError: The backend cannot be used, or the processes do not find each other.
+        """
+        if self.world_size == 1:
+            yield Collectives(device=device)
+            return
+        end_with_launcher()
+        backend = _backend(config, device)
+        collectives = Collectives(
+            self.rank, self.world_size, device if backend == "nccl" else torch.device("cpu")
+        )
+        self._join(backend, config, device)
+        try:
+            collectives.barrier()
+            yield collectives
+        finally:
+            dist.destroy_process_group()
+
+    def _join(self, backend: str, config: DistributedConfig, device: torch.device) -> None:
+        try:
+            dist.init_process_group(
+                backend,
+                rank=self.rank,
+                world_size=self.world_size,
+                timeout=timedelta(seconds=config.timeout_seconds),
+                device_id=device if backend == "nccl" else None,
+            )
+        except (RuntimeError, ValueError) as error:
+            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise DistributedError(
+                f"Rank {self.rank} of {self.world_size} cannot join the others at {address} "
+                f"(MASTER_ADDR:MASTER_PORT) with {backend}; are all processes running, and is the "
+                f"port free? ({reason})"
+            ) from error
+
+
+def _backend(config: DistributedConfig, device: torch.device) -> str:
+    if config.backend == "nccl" and device.type != "cuda":
+        raise DistributedError(
+            f"distributed.backend=nccl needs a GPU, and this process trains on {device}; "
+            "use distributed.backend=gloo."
+        )
+    backend = config.backend or ("nccl" if device.type == "cuda" else "gloo")
+    if not dist.is_available() or not dist.is_backend_available(backend):
+        raise DistributedError(
+            f"This PyTorch ({torch.__version__}) was built without {backend}; "
+            f"set distributed.backend to the other of {', '.join(BACKENDS)}."
+        )
+    return backend
+
+
+def _text(name: str) -> str:
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise DistributedError(
+            f"The environment variable {name} is missing or empty. Start the processes with "
+            "torchrun, or with distributed.num_processes=N, or unset RANK and WORLD_SIZE."
+        )
+    return value
+
+
+def _integer(name: str, least: int, most: int | None) -> int:
+    text = _text(name)
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if value < least or (most is not None and value > most):
+        allowed = f"at least {least}" if most is None else f"{least} to {most}"
+        raise DistributedError(
+            f"The environment variable {name} must be an integer, {allowed}, got {text!r}."
+        )
+    return value

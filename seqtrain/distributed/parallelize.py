@@ -1,0 +1,56 @@
+"""Data parallelism: copies of a module whose gradients are averaged over ranks."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from seqtrain.distributed.collectives import Collectives
+from seqtrain.distributed.context import DistributedConfig
+
+
+def wrap_data_parallel(
+    module: nn.Module, collectives: Collectives, config: DistributedConfig
+) -> nn.Module:
+    """Returns the module, wrapped if there are several ranks.
+
+    The wrapper copies rank 0's parameters and buffers to all ranks now, and *averages* gradients
+    over ranks in the backward pass. Whoever wants the mean over all targets of summed losses
+    multiplies them by world_size / num_targets afterwards.
+
+    Args:
+        module: On its device already. All parameters that need a gradient are used inside its
+            forward, unless config.find_unused_parameters.
+        collectives: Connected to the other ranks.
+        config: The run's section.
+
+    Raises:
+        DistributedError: The ranks have built different models.
+    """
+    if collectives.world_size == 1:
+        return module
+    layout = {
+        name: [list(parameter.shape), str(parameter.dtype), parameter.requires_grad]
+        for name, parameter in module.named_parameters()
+    }
+    collectives.require_equal(layout, "the model's parameters (shape, dtype, trained)")
+    return DistributedDataParallel(
+        module,
+        bucket_cap_mb=config.bucket_cap_mb,
+        find_unused_parameters=config.find_unused_parameters,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def gradient_sync(module: nn.Module, enabled: bool) -> AbstractContextManager[None]:
+    """Returns a context for a micro-batch's forward *and* backward pass.
+
+    Args:
+        module: What `wrap_data_parallel` returned.
+        enabled: True for the last micro-batch of an update: its backward pass averages over ranks
+            all that was accumulated. False: gradients stay local.
+    """
+    if isinstance(module, DistributedDataParallel) and not enabled:
+        return module.no_sync()
+    return nullcontext()

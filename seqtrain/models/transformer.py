@@ -1,0 +1,247 @@
+"""Transformer encoder-decoder (Vaswani et al. 2017)."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from seqtrain.errors import ConfigError
+from seqtrain.models.base import (
+    EncoderDecoderModel,
+    ModelConfig,
+    ModelContext,
+    ModelOutput,
+    register_model,
+)
+from seqtrain.models.embedding_sharing import SHARING_CHOICES, shared_embeddings
+from seqtrain.modules.attention import MemoryProjection, causal_bias, padding_bias
+from seqtrain.modules.dropout import Dropout
+from seqtrain.modules.embedding import TokenEmbedding
+from seqtrain.modules.positions import POSITION_KINDS, Positions, build_positions
+from seqtrain.modules.transformer_layers import (
+    ACTIVATIONS,
+    DecoderLayer,
+    EncoderLayer,
+    LayerOptions,
+)
+
+
+@dataclass(kw_only=True)
+class TransformerConfig(ModelConfig):
+    """Transformer encoder-decoder; the defaults suit some ten thousand sentences."""
+
+    dim: int = 256
+    """Width of embeddings and between blocks."""
+    ffn_dim: int = 1024
+    """Width inside feed-forward blocks."""
+    num_heads: int = 4
+    """Attention heads; must divide dim."""
+    encoder_layers: int = 3
+    """Encoder layers."""
+    decoder_layers: int = 3
+    """Decoder layers."""
+    dropout: float = 0.1
+    """Probability of dropping a value of embeddings and block outputs."""
+    attention_dropout: float = 0.0
+    """Probability of dropping an attention weight."""
+    activation_dropout: float = 0.0
+    """Probability of dropping a value inside feed-forward blocks."""
+    activation: str = "relu"
+    """relu or gelu."""
+    norm: str = "pre"
+    """pre normalises the input of each block, post the sum after it (as in the paper)."""
+    share_embeddings: str = "auto"
+    """all: source, target and output share one; decoder: target and output; none; auto: all
+    where the vocabulary is shared, else decoder."""
+    positions: str = "auto"
+    """fairseq or marian (two sinusoidal tables), learned; auto: fairseq with pre, marian with
+    post, which are the pairs that common exchange formats know."""
+    max_positions: int = 1024
+    """Longest source or target, in symbols."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "ffn_dim", "num_heads", "max_positions"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
+        for name in ("encoder_layers", "decoder_layers"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            p = getattr(self, name)
+            _check(0.0 <= p < 1.0, name, p, "be at least 0 and below 1")
+        heads = f"be even and a multiple of model.num_heads ({self.num_heads})"
+        _check(self.dim % 2 == 0 and self.dim % self.num_heads == 0, "dim", self.dim, heads)
+        _check_choice("activation", self.activation, list(ACTIVATIONS))
+        _check_choice("norm", self.norm, ["pre", "post"])
+        _check_choice("share_embeddings", self.share_embeddings, list(SHARING_CHOICES))
+        _check_choice("positions", self.positions, ["auto", *POSITION_KINDS])
+
+    @property
+    def position_kind(self) -> str:
+        """The kind of positions, auto resolved."""
+        if self.positions != "auto":
+            return self.positions
+        return "fairseq" if self.norm == "pre" else "marian"
+
+
+def _check(is_right: bool, name: str, value: object, demand: str) -> None:
+    if not is_right:
+        raise ConfigError(f"model.{name} must {demand}, got {value}.")
+
+
+def _check_choice(name: str, value: str, choices: list[str]) -> None:
+    _check(value in choices, name, repr(value), f"be one of {', '.join(choices)}")
+
+
+@register_model("transformer", config=TransformerConfig)
+class TransformerModel(EncoderDecoderModel):
+    """Transformer encoder-decoder.
+
+    Parameter names follow fairseq's, except that the projections of one attention are packed
+    (`seqtrain.modules.attention.pack_projections`) and that those of the source for the decoder's
+    layers lie in `decoder.memory_projections`, so that they are computed once in `encode`.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        source_embedding: TokenEmbedding,
+        target_embedding: TokenEmbedding,
+        output_projection: nn.Linear,
+    ) -> None:
+        super().__init__()
+        self.max_target_positions = config.max_positions
+        self.encoder = TransformerEncoder(config, source_embedding)
+        self.decoder = TransformerDecoder(config, target_embedding, output_projection)
+
+    @classmethod
+    @override
+    def from_config(cls, config: TransformerConfig, context: ModelContext) -> Self:
+        context.require("transformer", "source_vocab_size", "target_vocab_size")
+        return cls(config, *shared_embeddings(config.dim, config.share_embeddings, context))
+
+    @override
+    def forward(  # type: ignore[override] # names the inputs that the base leaves open
+        self, source_tokens: Tensor, prev_output_tokens: Tensor
+    ) -> ModelOutput:
+        """Returns the output for every position of the target at once.
+
+        Args:
+            source_tokens: Symbol ids, int64 [batch, source time], padded on the right.
+            prev_output_tokens: The target after one eos, int64 [batch, time], padded on the right.
+        """
+        output, _ = self.decode(prev_output_tokens, self.encode(source_tokens), None)
+        return output
+
+    @override
+    def vocabulary_rows(self) -> dict[str, str]:
+        return {
+            "encoder.embed_tokens.weight": "source",
+            "decoder.embed_tokens.weight": "target",
+            "decoder.output_projection.weight": "target",
+        }
+
+    @override
+    def encode(self, source_tokens: Tensor) -> dict[str, Tensor]:
+        encoded, padding_mask = self.encoder(source_tokens)
+        memory = {"encoded": encoded, "padding_mask": padding_mask}
+        for index, projection in enumerate(self.decoder.memory_projections):
+            memory[f"keys.{index}"], memory[f"values.{index}"] = projection(encoded)
+        return memory
+
+    @override
+    def decode(
+        self, prefix: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor] | None
+    ) -> tuple[ModelOutput, dict[str, Tensor]]:
+        features, state = self.decoder(prefix, memory, state or {})
+        return ModelOutput(features, self.decoder.output_projection), state
+
+
+class TransformerEncoder(nn.Module):
+    """Embedding and encoder layers; with pre-norm a last normalisation."""
+
+    def __init__(self, config: TransformerConfig, embedding: TokenEmbedding) -> None:
+        super().__init__()
+        self.embed_tokens = embedding
+        self.embed_positions = _positions(config, embedding)
+        self.dropout = Dropout(config.dropout)
+        self.layers = nn.ModuleList(
+            EncoderLayer(_options(config)) for _ in range(config.encoder_layers)
+        )
+        self.layer_norm = nn.LayerNorm(config.dim) if config.norm == "pre" else nn.Identity()
+
+    def forward(self, source_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the encoded source, [batch, time, dim], and its padding mask, [batch, time]."""
+        padding_mask = source_tokens == self.embed_tokens.padding_index
+        positions = self.embed_positions(0, source_tokens.size(1))
+        x = self.dropout(self.embed_tokens(source_tokens, positions))
+        bias = padding_bias(padding_mask, x.dtype)
+        for layer in self.layers:
+            x = layer(x, bias)
+        return self.layer_norm(x), padding_mask
+
+
+class TransformerDecoder(nn.Module):
+    """Embedding, decoder layers and the output projection; with pre-norm a last normalisation."""
+
+    def __init__(
+        self, config: TransformerConfig, embedding: TokenEmbedding, output_projection: nn.Linear
+    ) -> None:
+        super().__init__()
+        self.embed_tokens = embedding
+        self.embed_positions = _positions(config, embedding)
+        self.dropout = Dropout(config.dropout)
+        self.layers = nn.ModuleList(
+            DecoderLayer(_options(config)) for _ in range(config.decoder_layers)
+        )
+        self.memory_projections = nn.ModuleList(
+            MemoryProjection(config.dim, config.num_heads) for _ in range(config.decoder_layers)
+        )
+        self.layer_norm = nn.LayerNorm(config.dim) if config.norm == "pre" else nn.Identity()
+        self.output_projection = output_projection
+
+    def forward(
+        self, prefix: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Runs the positions of the prefix that the state does not cover.
+
+        Args:
+            prefix: Symbol ids, int64 [rows, time]. Padding on the right needs no mask, as no
+                position sees a later one.
+            memory: From TransformerModel.encode.
+            state: Empty, or what an earlier call returned: keys and values of each layer.
+
+        Returns:
+            Features, [rows, new positions, dim], and the state after the whole prefix.
+        """
+        num_known = state["keys.0"].size(2) if state else 0
+        num_new = prefix.size(1) - num_known
+        positions = self.embed_positions(num_known, num_new)
+        x = self.dropout(self.embed_tokens(prefix[:, num_known:], positions))
+        bias = causal_bias(num_new, prefix.size(1), like=x)
+        memory_bias = padding_bias(memory["padding_mask"], x.dtype)
+        new_state: dict[str, Tensor] = {}
+        for index, layer in enumerate(self.layers):
+            keys, values = f"keys.{index}", f"values.{index}"
+            cached = (state[keys], state[values]) if state else None
+            x, cached = layer(x, bias, (memory[keys], memory[values]), memory_bias, cached)
+            new_state[keys], new_state[values] = cached
+        return self.layer_norm(x), new_state
+
+
+def _positions(config: TransformerConfig, embedding: TokenEmbedding) -> Positions:
+    return build_positions(
+        config.position_kind, config.max_positions, config.dim, embedding.padding_index
+    )
+
+
+def _options(config: TransformerConfig) -> LayerOptions:
+    return LayerOptions(
+        dim=config.dim,
+        ffn_dim=config.ffn_dim,
+        num_heads=config.num_heads,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        activation_dropout=config.activation_dropout,
+        activation=config.activation,
+        pre_norm=config.norm == "pre",
+    )

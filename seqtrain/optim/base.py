@@ -1,0 +1,263 @@
+"""What an optimizer wrapper is: torch optimizers whose state is keyed by parameter name."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from seqtrain.errors import CheckpointError, ConfigError
+from seqtrain.optim.groups import ParameterGroupConfig, split_parameters
+from seqtrain.registry import ComponentConfig, Registry
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig(ComponentConfig):
+    """Base of every optimizer's config."""
+
+    lr: float = 1e-3
+    """The peak learning rate; the schedule shapes it over the updates."""
+
+    weight_decay: float = 0.0
+    """Strength of the pull towards zero; see the optimizer for whether it is decoupled."""
+
+    groups: list[ParameterGroupConfig] = field(default_factory=list)
+    """Parameters with their own factors, or frozen, by patterns on names; the first match wins."""
+
+    no_decay: bool = False
+    """No weight decay for parameters of at most one dimension (biases, norms) and embeddings."""
+
+    def __post_init__(self) -> None:
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ConfigError(f"optimizer.lr must be positive, got {self.lr}.")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise ConfigError(
+                f"optimizer.weight_decay must not be negative, got {self.weight_decay}."
+            )
+
+
+class OptimizerWrapper(ABC):
+    """Owns the torch optimizers of named parameters.
+
+    Parameters that `optimizer.groups` freezes are set to need no gradient; the wrapper is therefore
+    built before the model is wrapped for several processes.
+
+    Args:
+        config: The dataclass that the class was registered with.
+        named_parameters: Parameters with unique names; the order is kept.
+    """
+
+    needs_closure: ClassVar[bool] = False
+    """Whether `step` must be given the function that computes the gradients anew."""
+
+    def __init__(self, config: Any, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+        self.config = config
+        trainable = {name: p for name, p in named_parameters if p.requires_grad}
+        self.groups = split_parameters(config.groups, config.no_decay, trainable)
+        for group in self.groups:
+            for parameter in group.parameters.values() if group.is_frozen else ():
+                parameter.requires_grad_(False)
+        self.parameters = {name: p for name, p in trainable.items() if p.requires_grad}
+        if not self.parameters:
+            raise ConfigError("The model and criterion have no trainable parameters.")
+        self.num_updates = 0
+        self._names: dict[Tensor, str] = {
+            parameter: name for name, parameter in self.parameters.items()
+        }
+        built = self.build(
+            [
+                {
+                    "params": list(group.parameters.values()),
+                    "weight_decay": config.weight_decay * group.weight_decay_factor,
+                    "lr_factor": group.lr_factor,
+                }
+                for group in self.groups
+                if not group.is_frozen
+            ]
+        )
+        self.torch_optimizers = list(built) if isinstance(built, Sequence) else [built]
+
+    @abstractmethod
+    def build(
+        self, groups: list[dict[str, Any]]
+    ) -> torch.optim.Optimizer | Sequence[torch.optim.Optimizer]:
+        """Returns the torch optimizer with the config's settings.
+
+        Several optimizers may share the parameters among them.
+
+        Args:
+            groups: For torch: `params`, their `weight_decay`, and `lr_factor`, which `set_lr` reads
+                and which must be kept.
+        """
+
+    def name_of(self, parameter: nn.Parameter) -> str:
+        """Returns the name of a trained parameter."""
+        return self._names[parameter]
+
+    def group_lines(self) -> list[str]:
+        """Returns a line about every parameter group, for the first screen."""
+        return [group.line(self.config.weight_decay) for group in self.groups]
+
+    def zero_grad(self) -> None:
+        """Drops the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of a summed loss."""
+        loss.backward()
+
+    def scale_grads(self, factor: float | Tensor) -> None:
+        """Multiplies every gradient: by 1 / targets of the update, times the number of ranks."""
+        if gradients := self._gradients():
+            torch._foreach_mul_(gradients, factor)
+
+    def clip_grad_norm(self, max_norm: float) -> Tensor:
+        """Returns the 2-norm of all gradients, and scales them down to max_norm if it is larger.
+
+        A max_norm of 0 only measures. A non-finite norm changes nothing. Gradients of parameters
+        that are still frozen (`freeze_updates`) do not count.
+        """
+        gradients = self._gradients()
+        if not gradients:
+            return torch.zeros((), device=next(iter(self.parameters.values())).device)
+        norm = nn.utils.get_total_norm(gradients)
+        if max_norm > 0:
+            factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+            torch._foreach_mul_(gradients, torch.where(torch.isfinite(factor), factor, 1.0))
+        return norm
+
+    def set_lr(self, lr: float) -> None:
+        """Sets the rate of the next step; every group multiplies it by its factor."""
+        for optimizer in self.torch_optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * group.get("lr_factor", 1.0)
+
+    def step(self, closure: Callable[[], Tensor] | None = None) -> None:
+        """Applies the gradients.
+
+        Args:
+            closure: Computes the gradients anew at the current parameters and returns the mean
+                loss; used, and then needed, only where `needs_closure`.
+        """
+        for parameter in self._resting():
+            parameter.grad = None
+        for optimizer in self.torch_optimizers:
+            optimizer.step()
+        self.num_updates += 1
+
+    def prepare_for_evaluation(self) -> None:  # noqa: B027 # most optimizers train what they evaluate
+        """Makes the parameters those that are evaluated and saved; may be called repeatedly."""
+
+    def prepare_for_training(self) -> None:  # noqa: B027 # see prepare_for_evaluation
+        """Makes the parameters those that gradients are taken at; `zero_grad` needs to do it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the optimizer's class, its updates, and {parameter name: {slot: tensor}}."""
+        slots = {
+            self._names[parameter]: dict(state)
+            for optimizer in self.torch_optimizers
+            for parameter, state in optimizer.state.items()
+        }
+        return {
+            "optimizer": type(self).__name__,
+            "num_updates": self.num_updates,
+            "parameters": list(self.parameters),
+            "slots": {name: slots[name] for name in self.parameters if name in slots},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned, however parameters are grouped now.
+
+        Hyper-parameters are the config's, so that an allowed change takes effect. Tensors are
+        copied. Nothing is changed if something does not fit.
+
+        Raises:
+            CheckpointError: The optimizer, or the names or shapes of the parameters, differ.
+        """
+        if state["optimizer"] != type(self).__name__:
+            raise CheckpointError(
+                f"The saved optimizer state is of {state['optimizer']}, this run has "
+                f"{type(self).__name__}."
+            )
+        different = set(state["parameters"]) ^ set(self.parameters)
+        if different or not set(state["slots"]) <= set(self.parameters):
+            raise CheckpointError(
+                "The saved optimizer state is of other parameters than this model's: "
+                f"{', '.join(sorted(different)[:5])}."
+            )
+        for name, slots in state["slots"].items():
+            for slot, value in slots.items():
+                self._check_slot(name, slot, value)
+        for optimizer in self.torch_optimizers:
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    slots = state["slots"].get(self._names[parameter])
+                    if slots is not None:
+                        optimizer.state[parameter] = _placed(slots, parameter, group)
+        self.num_updates = state["num_updates"]
+
+    def _check_slot(self, name: str, slot: str, value: object) -> None:
+        """Raises CheckpointError unless a slot is plain, a scalar, or broadcasts to its parameter.
+
+        Factored moments keep their parameter's number of dimensions, some of them of size 1.
+        """
+        if not isinstance(value, Tensor) or not value.dim():
+            return
+        shape = self.parameters[name].shape
+        pairs = zip(value.shape, shape, strict=False)
+        if value.dim() != len(shape) or any(own not in (1, size) for own, size in pairs):
+            raise CheckpointError(
+                f"The saved optimizer state {slot!r} of {name} has the shape "
+                f"{list(value.shape)}, the parameter {list(shape)}."
+            )
+
+    def _resting(self) -> list[nn.Parameter]:
+        """Returns the parameters that the next update must not change."""
+        return [
+            parameter
+            for group in self.groups
+            if self.num_updates < group.freeze_updates and not group.is_frozen
+            for parameter in group.parameters.values()
+        ]
+
+    def _gradients(self) -> list[Tensor]:
+        """Returns the gradients that the next update applies; of sparse ones, the values."""
+        resting = set(self._resting())
+        gradients = []
+        for parameter in self.parameters.values():
+            if parameter.grad is None or parameter in resting:
+                continue
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+                gradients.append(parameter.grad.values())
+            else:
+                gradients.append(parameter.grad)
+        return gradients
+
+
+def _placed(
+    slots: Mapping[str, Any], parameter: nn.Parameter, group: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns copies of a parameter's slots, each on the device where torch expects it."""
+    steps_on_device = group.get("fused") or group.get("capturable")
+    return {
+        slot: _copied(value, parameter.device if slot != "step" or steps_on_device else None)
+        for slot, value in slots.items()
+    }
+
+
+def _copied(value: Any, device: torch.device | None) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device or torch.device("cpu"), copy=True)
+    if isinstance(value, list | tuple):
+        return [_copied(item, device) for item in value]
+    return value
+
+
+OPTIMIZERS: Registry[OptimizerWrapper] = Registry("optimizer", OptimizerWrapper)
+register_optimizer = OPTIMIZERS.register

@@ -1,0 +1,272 @@
+"""The Python entry: train a run, and use what it made, from scripts and notebooks."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqtrain.checkpoint.load import read_checkpoint, resolve
+from seqtrain.checkpoint.retention import clean_leftovers
+from seqtrain.criteria.base import Criterion
+from seqtrain.distributed.collectives import Collectives
+from seqtrain.distributed.context import DistributedContext
+from seqtrain.errors import ConfigError
+from seqtrain.files import RunLock, ensure_writable_directory, write_atomically
+from seqtrain.generation.base import GenerationConfig
+from seqtrain.models.base import Model
+from seqtrain.optim.precision import Precision, choose_cpu_products
+from seqtrain.plugins import load_plugins, loaded_plugins
+from seqtrain.tasks.base import TASKS, Task
+from seqtrain.training.build import Run, build_criterion, build_model, build_run, choose_device
+from seqtrain.training.evaluator import Evaluator, ScoredSplit
+from seqtrain.training.first_screen import first_screen, last_screen, parameter_lines
+from seqtrain.training.init_from import init_from, symbol_rows
+from seqtrain.training.run_config import RunConfig
+from seqtrain.training.train_loop import TrainLoop, TrainResult
+
+_LINES_AT_ONCE = 1024
+
+
+def train(config: RunConfig | Mapping[str, Any]) -> TrainResult:
+    """Trains a run to its end, continuing from its newest checkpoint if it has one.
+
+    Args:
+        config: A RunConfig, or the same as plain nested values.
+
+    Raises:
+        SeqtrainError: Something a user can mend; see seqtrain/errors.py for the kinds.
+    """
+    config = _parse(config)
+    context = DistributedContext.from_environment()
+    if config.distributed.num_processes > 1 and context.world_size == 1:
+        raise ConfigError(
+            "distributed.num_processes starts processes of the command seqtrain-train; from "
+            "Python, run the script under torchrun instead."
+        )
+    device = choose_device(config.device, context.local_rank)
+    choose_cpu_products(config.precision)
+    with context.connected(config.distributed, device) as collectives:
+        collectives.require_equal(_comparable(config), "the configuration")
+        if config.dry_run:
+            return _dry_run(build_run(config, collectives, device))
+        with _run_directory(config, collectives):
+            run = build_run(config, collectives, device)
+            result = TrainLoop(run, _about(config), lambda: _init_from(run)).train(first_screen)
+            if collectives.rank == 0:
+                _finish(config, result)
+            return result
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """One output for one input line."""
+
+    text: str
+    score: float
+    """Sum of log probabilities / length ** lenpen."""
+    token_scores: list[float]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A trained model with its task, ready for use; made by `load`."""
+
+    config: RunConfig
+    task: Task
+    model: Model
+    criterion: Criterion
+    device: torch.device
+    path: Path
+    """The checkpoint that it was loaded from."""
+
+    def translate(self, lines: Iterable[str], **options: Any) -> list[str]:
+        """Returns the best output for each line. Options are those of GenerationConfig."""
+        generation = replace(self.config.generation, **options)
+        return [nbest[0].text for nbest in self.generate_lines(lines, generation)]
+
+    def generate_lines(
+        self, lines: Iterable[str], generation: GenerationConfig
+    ) -> Iterator[list[GeneratedText]]:
+        """Yields the nbest outputs of each line, in order; reads up to 1,024 lines at a time."""
+        source = iter(lines)
+        evaluator = self._evaluator(self.task, generation)
+        while window := list(islice(source, _LINES_AT_ONCE)):
+            found = dict(evaluator.hypotheses(self.task.inference_dataset(window)))
+            for index in range(len(window)):
+                yield [
+                    GeneratedText(self.task.decode(h), h.score, h.token_scores)
+                    for h in found[index]
+                ]
+
+    def generate_split(
+        self, split: str, generation: GenerationConfig
+    ) -> Iterator[tuple[int, list[GeneratedText]]]:
+        """Yields (example index, nbest outputs) of a split of `task.data`, in order."""
+        task = self._task_with_data()
+        found = dict(self._evaluator(task, generation).hypotheses(task.dataset(split)))
+        for index in sorted(found):
+            yield (
+                index,
+                [GeneratedText(task.decode(h), h.score, h.token_scores) for h in found[index]],
+            )
+
+    def evaluate(
+        self, split: str, generation: GenerationConfig, generate: bool
+    ) -> dict[str, float]:
+        """Returns loss, and scores of generated outputs, over a split of `task.data`."""
+        return self._evaluator(self._task_with_data(), generation).evaluate(split, generate)
+
+    def score(self, split: str, generation: GenerationConfig) -> ScoredSplit:
+        """Returns scores, outputs and the scorers' signatures over a split of `task.data`."""
+        return self._evaluator(self._task_with_data(), generation).scores(split)
+
+    def _task_with_data(self) -> Task:
+        cls = TASKS.get(self.config.task.name).cls
+        task: Task = cls.load(self.config.task, self.config.seed)
+        return task
+
+    def _evaluator(self, task: Task, generation: GenerationConfig) -> Evaluator:
+        return Evaluator(
+            task=task,
+            model=self.model,
+            criterion=self.criterion,
+            precision=Precision(self.config.precision, self.device),
+            device=self.device,
+            dataset=replace(self.config.dataset, num_workers=0),
+            generation=generation,
+            collectives=Collectives(),
+        )
+
+
+def load(path: str | Path, device: str = "auto", data: str = "") -> Pipeline:
+    """Loads a trained model: from a run directory its best checkpoint, else the one named.
+
+    Nothing that the checkpoint says is imported or run: plug-ins that it needs must be loaded
+    before, with `seqtrain.plugins.load_plugins`.
+
+    Args:
+        path: Run directory, folder of checkpoints, or one checkpoint.
+        device: auto, cpu or cuda.
+        data: Folder to take splits from, where it is not the one that the run was trained on.
+
+    Raises:
+        CheckpointError: It cannot be read.
+        UnknownNameError: It needs a component that no loaded plug-in registers.
+    """
+    load_plugins([])
+    where = choose_device(device)
+    loaded = read_checkpoint(resolve(Path(path)), names=("config", "task", "model", "criterion"))
+    config = RunConfig.parse(loaded.parts["config"])
+    if data:
+        config = replace(config, task=replace(config.task, data=data))
+    choose_cpu_products(config.precision)
+    task: Task = TASKS.get(config.task.name).cls.from_state(config.task, loaded.parts["task"])
+    model = build_model(config, task.context)
+    criterion = build_criterion(config, task.context)
+    model.load_state_dict(loaded.parts["model"])
+    criterion.load_state_dict(loaded.parts.get("criterion", {}))
+    return Pipeline(
+        config, task, model.to(where).eval(), criterion.to(where).eval(), where, loaded.path
+    )
+
+
+def _parse(config: RunConfig | Mapping[str, Any]) -> RunConfig:
+    if isinstance(config, RunConfig):
+        return config
+    load_plugins(list(config.get("plugins", [])))
+    return RunConfig.parse(config)
+
+
+def _comparable(config: RunConfig) -> dict[str, Any]:
+    container = config.to_container()
+    container.pop("device")
+    return container
+
+
+@contextmanager
+def _run_directory(config: RunConfig, collectives: Collectives) -> Iterator[None]:
+    """Holds the run directory: the first rank has the lock and tidies up."""
+    run_dir = Path(config.run_dir)
+    if collectives.rank != 0:
+        collectives.barrier()
+        yield
+        return
+    ensure_writable_directory(run_dir)
+    with RunLock(run_dir):
+        checkpoints = run_dir / "checkpoints"
+        checkpoints.mkdir(exist_ok=True)
+        clean_leftovers(checkpoints)
+        text = json.dumps(config.to_container(), indent=2)
+        write_atomically(run_dir / "config.json", text.encode())
+        collectives.barrier()
+        yield
+
+
+def _about(config: RunConfig) -> dict[str, Any]:
+    digest = hashlib.sha256(json.dumps(config.to_container(), sort_keys=True).encode())
+    return {
+        "config_sha256": digest.hexdigest(),
+        "host": platform.node(),
+        "plugins": [
+            {"name": plugin.name, "version": plugin.version, "sha256": plugin.sha256}
+            for plugin in loaded_plugins()
+        ],
+    }
+
+
+def _init_from(run: Run) -> list[str]:
+    """Takes the weights of another run, if the config says so."""
+    settings = run.config.checkpoint
+    if not settings.init_from:
+        return []
+    names = ("model", "task", "config")
+    other = read_checkpoint(resolve(Path(settings.init_from)), names=names).parts
+    config = RunConfig.parse(other["config"])
+    task: Task = TASKS.get(config.task.name).cls.from_state(config.task, other["task"])
+    old, new = task.vocabularies(), run.task.vocabularies()
+    sides = run.trainer.model.vocabulary_rows()
+
+    def rows(name: str, old_rows: int, new_rows: int) -> torch.Tensor | None:
+        side = sides.get(name, "")
+        if side not in old or side not in new:
+            return None
+        if len(old[side]) != old_rows or len(new[side]) != new_rows or old[side] == new[side]:
+            return None
+        return symbol_rows(old[side], new[side])
+
+    report = init_from(run.trainer.model, other["model"], settings.init_prefixes, rows)
+    return report.lines()
+
+
+def _dry_run(run: Run) -> TrainResult:
+    """Runs one batch forwards and backwards and says what would be trained; writes nothing."""
+    group = next(iter(run.iterator.groups(run.config.optimization.update_freq)))
+    _, totals = run.trainer.compute_gradients(group.batches)
+    num_bytes = sum(p.numel() * p.element_size() for p in run.trainer.model.parameters())
+    for line in [
+        *run.task.describe(),
+        *run.iterator.summary().lines(),
+        *parameter_lines(run.trainer.model),
+        f"memory for parameters, gradients and two moments about {4 * num_bytes / 2**20:.0f} MiB",
+        f"one update: {int(totals[0])} targets, loss {float(totals[4] / totals[0]):.4f} a target",
+        "dry run: nothing was written",
+    ]:
+        print(line)  # noqa: T201 # a dry run has no log
+    return TrainResult(num_updates=0, best_metric=None, best_checkpoint=None, test={})
+
+
+def _finish(config: RunConfig, result: TrainResult) -> None:
+    run_dir = Path(config.run_dir)
+    if result.test:
+        values = {f"test_{name}": value for name, value in result.test.items()}
+        text = json.dumps(values | {"num_updates": result.num_updates}, indent=2)
+        write_atomically(run_dir / "test_metrics.json", text.encode())
+    for line in last_screen(run_dir, result, config.checkpoint.best_metric):
+        print(line, flush=True)  # noqa: T201 # the last screen comes after the log is closed

@@ -1,0 +1,220 @@
+"""Translation: one sequence of symbols into another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from typing_extensions import override
+
+from seqtrain.data.dataset import Dataset
+from seqtrain.data.pair_dataset import PairDataset
+from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
+from seqtrain.data.parallel_text import ParallelSettings
+from seqtrain.data.preprocess import open_prepared, prepare_parallel
+from seqtrain.data.side import Side
+from seqtrain.data.token_store import TokenStore
+from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
+from seqtrain.data.vocabulary import EOS, PADDING
+from seqtrain.errors import ConfigError, DataError
+from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
+from seqtrain.generation.beam_search import BeamSearch
+from seqtrain.models.base import EncoderDecoderModel, Model, ModelContext
+from seqtrain.scorers.base import SCORERS, Scorer
+from seqtrain.tasks.base import Task, TaskConfig, register_task
+
+
+@dataclass(kw_only=True)
+class TranslationConfig(TaskConfig):
+    """Pairs of lines: a source and its target."""
+
+    source: str = ""
+    """Ending of the source files, as in train.en: en."""
+    target: str = ""
+    """Ending of the target files: de."""
+    train: str = ""
+    """Path of the training text without its ending: text/train reads text/train.en."""
+    valid: str = ""
+    """The same for validation."""
+    test: str = ""
+    """The same for the test."""
+    extra_splits: dict[str, str] = field(default_factory=dict)
+    """Further evaluation texts by split name, for `validation.splits`."""
+    tokenizer: str = "sentencepiece"
+    """Registered tokenizer: sentencepiece, word, char or byte."""
+    target_tokenizer: str = ""
+    """Tokenizer of the target, where it is another one."""
+    vocab_size: int = 0
+    """Most symbols in a vocabulary, specials included; 0 leaves it to the tokenizer."""
+    tokenizer_options: dict[str, Any] = field(default_factory=dict)
+    """Further options of the tokenizer; `seqtrain-info tokenizer=NAME` lists them."""
+    target_tokenizer_options: dict[str, Any] = field(default_factory=dict)
+    """The same for target_tokenizer."""
+    joined: bool = False
+    """One tokenizer and one vocabulary for both sides."""
+    min_count: int = 1
+    """Symbols that occur less often in the training text become unknown."""
+    reference_separator: str = ""
+    """If set, a target line of an evaluation text may hold several right answers, separated by
+    it: the loss is measured on the first, and scorers accept any."""
+    scorers: list[str] = field(default_factory=lambda: ["bleu"])
+    """Registered scorers that compare outputs with references."""
+
+    def __post_init__(self) -> None:
+        if self.joined and self.target_tokenizer not in ("", self.tokenizer):
+            raise ConfigError(
+                "task.joined=true needs one tokenizer for both sides, got "
+                f"task.target_tokenizer={self.target_tokenizer}."
+            )
+
+
+@register_task("translation", config=TranslationConfig)
+class TranslationTask(Task):
+    """Parallel text, prepared or raw.
+
+    Args:
+        config: The task's section.
+        source: Tokenizer and vocabulary of the source.
+        target: The same of the target.
+        data: The splits; None for a task without data, as a checkpoint gives it.
+    """
+
+    def __init__(
+        self, config: TranslationConfig, source: Side, target: Side, data: ParallelData | None
+    ) -> None:
+        super().__init__(config)
+        self.source = source
+        self.target = target
+        self._data = data
+        self._datasets: dict[str, Dataset] = {}
+
+    @classmethod
+    @override
+    def load(cls, config: TranslationConfig, seed: int) -> Self:
+        if config.data:
+            data = open_prepared(Path(config.data))
+        elif config.train or config.valid or config.test:
+            data = load_raw_parallel(parallel_settings(config))
+        else:
+            raise ConfigError(
+                "task=translation has no data: set task.data to a folder of seqtrain-preprocess, "
+                "or task.train, task.valid, task.source and task.target to text."
+            )
+        return cls(config, data.source, data.target, data)
+
+    @classmethod
+    @override
+    def from_state(cls, config: TranslationConfig, state: Mapping[str, Any]) -> Self:
+        return cls(config, Side.from_state(state["source"]), Side.from_state(state["target"]), None)
+
+    @classmethod
+    @override
+    def prepare(cls, config: TranslationConfig, out: Path, num_workers: int) -> list[str]:
+        return prepare_parallel(parallel_settings(config), out)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"source": self.source.state_dict(), "target": self.target.state_dict()}
+
+    @property
+    @override
+    def context(self) -> ModelContext:
+        return ModelContext(
+            source_vocab_size=len(self.source.vocabulary),
+            target_vocab_size=len(self.target.vocabulary),
+            shared_vocab=self.source.vocabulary.symbols == self.target.vocabulary.symbols,
+            padding_index=PADDING,
+            eos_index=EOS,
+        )
+
+    @override
+    def splits(self) -> list[str]:
+        return [] if self._data is None else self._data.splits()
+
+    @override
+    def dataset(self, split: str) -> Dataset:
+        if self._data is None or split not in self._data.splits():
+            raise DataError(
+                f"There is no split {split!r} in {self.config.data or 'the data'}. "
+                f"There are: {', '.join(self.splits()) or 'none'}."
+            )
+        if split not in self._datasets:
+            self._datasets[split] = PairDataset(*self._data.stores(split))
+        return self._datasets[split]
+
+    @override
+    def vocabularies(self) -> dict[str, list[str]]:
+        return {
+            "source": self.source.vocabulary.symbols,
+            "target": self.target.vocabulary.symbols,
+        }
+
+    @override
+    def describe(self) -> list[str]:
+        return [] if self._data is None else self._data.lines()
+
+    @override
+    def scorers(self) -> list[Scorer]:
+        configs = [SCORERS.parse({"name": name}) for name in self.config.scorers]
+        return [SCORERS.get(config.name).cls(config) for config in configs]
+
+    @override
+    def build_generator(self, models: Sequence[Model], config: GenerationConfig) -> Generator:
+        usable = [model for model in models if isinstance(model, EncoderDecoderModel)]
+        if len(usable) != len(models):
+            raise ConfigError("task=translation searches with encoder-decoder models only.")
+        return BeamSearch(usable, config, self.context)
+
+    @override
+    def decode(self, hypothesis: Hypothesis) -> str:
+        return self.target.decode(hypothesis.tokens)
+
+    @override
+    def references(self, split: str) -> list[list[str]]:
+        self.dataset(split)
+        return [] if self._data is None else self._data.references(split)
+
+    @override
+    def inference_dataset(self, lines: Sequence[str]) -> Dataset:
+        store = TokenStore.from_sequences(
+            [self.source.encode(line) for line in lines], len(self.source.vocabulary)
+        )
+        return PairDataset(store)
+
+
+def parallel_settings(config: TranslationConfig) -> ParallelSettings:
+    """Returns what preparing parallel text needs to know.
+
+    Raises:
+        ConfigError: A path or an ending is missing.
+    """
+    for key in ("source", "target"):
+        if not getattr(config, key):
+            raise ConfigError(f"task.{key} is not set: it is the ending of the files, as in en.")
+    prefixes = {"train": config.train, "valid": config.valid, "test": config.test}
+    source = _tokenizer(config.tokenizer, config.vocab_size, config.tokenizer_options)
+    target = source
+    if config.target_tokenizer:
+        target = _tokenizer(
+            config.target_tokenizer, config.vocab_size, config.target_tokenizer_options
+        )
+    return ParallelSettings(
+        source=config.source,
+        target=config.target,
+        prefixes={k: Path(v) for k, v in (prefixes | config.extra_splits).items() if v},
+        source_tokenizer=source,
+        target_tokenizer=replace(target),
+        joined=config.joined,
+        min_count=config.min_count,
+        reference_separator=config.reference_separator,
+    )
+
+
+def _tokenizer(name: str, vocab_size: int, options: Mapping[str, Any]) -> TokenizerConfig:
+    section: dict[str, Any] = {"name": name} | dict(options)
+    if vocab_size:
+        section["vocab_size"] = vocab_size
+    config = TOKENIZERS.parse(section)
+    if not isinstance(config, TokenizerConfig):
+        raise ConfigError(f"The tokenizer {name!r} has a config that is not a TokenizerConfig.")
+    return config

@@ -1,0 +1,169 @@
+"""Builds a run from its config: the only place that calls every registry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqtrain import rng
+from seqtrain.criteria.base import CRITERIA, Criterion
+from seqtrain.data.epoch_iterator import EpochIterator
+from seqtrain.distributed.collectives import Collectives
+from seqtrain.errors import MachineError
+from seqtrain.lr_schedulers.base import LR_SCHEDULERS
+from seqtrain.models.base import MODELS, Model, ModelContext
+from seqtrain.optim.base import OPTIMIZERS
+from seqtrain.optim.precision import Precision
+from seqtrain.tasks.base import TASKS, Task
+from seqtrain.training.callbacks.base import CALLBACKS, Callback
+from seqtrain.training.evaluator import Evaluator
+from seqtrain.training.log_writers.base import LOG_WRITERS, LogWriter
+from seqtrain.training.run_config import RunConfig
+from seqtrain.training.trainer import Trainer, UpdateSettings
+
+
+@dataclass(kw_only=True)
+class Run:
+    """The built parts of a run."""
+
+    config: RunConfig
+    task: Task
+    trainer: Trainer
+    iterator: EpochIterator
+    evaluator: Evaluator
+    callbacks: dict[str, Callback]
+    collectives: Collectives
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run."""
+        return Path(self.config.run_dir)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the run's checkpoints."""
+        return self.run_dir / "checkpoints"
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """Returns the device that `device=` means here.
+
+    Raises:
+        MachineError: cuda is asked for and not there.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise MachineError("device=cuda, but torch sees no GPU here. Use device=cpu or auto.")
+    if name == "cpu" or not has_cuda:
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank)
+
+
+def build_task(config: RunConfig) -> Task:
+    """Opens the task's data."""
+    task: Task = TASKS.get(config.task.name).cls.load(config.task, config.seed)
+    return task
+
+
+def build_model(config: RunConfig, context: ModelContext) -> Model:
+    """Builds the model with initial weights that depend on the seed alone."""
+    rng.seed(config.seed, "model")
+    model: Model = MODELS.get(config.model.name).cls.from_config(config.model, context)
+    return model
+
+
+def build_criterion(config: RunConfig, context: ModelContext) -> Criterion:
+    """Builds the criterion."""
+    rng.seed(config.seed, "criterion")
+    return CRITERIA.get(config.criterion.name).cls(config.criterion, context)
+
+
+def build_trainer(
+    config: RunConfig, context: ModelContext, device: torch.device, collectives: Collectives
+) -> Trainer:
+    """Builds the Trainer with all its parts on a device."""
+    model = build_model(config, context).to(device)
+    criterion = build_criterion(config, context).to(device)
+    optimizer = OPTIMIZERS.get(config.optimizer.name).cls(
+        config.optimizer, _named_parameters(model, criterion)
+    )
+    scheduler = LR_SCHEDULERS.get(config.lr_scheduler.name).cls(
+        config.lr_scheduler, config.optimizer.lr, config.optimization.max_update
+    )
+    return Trainer(
+        model=model,
+        criterion=criterion,
+        optimizer=optimizer,
+        lr_scheduler=scheduler,
+        precision=Precision(config.precision, device),
+        settings=UpdateSettings(
+            seed=config.seed,
+            update_freq=config.optimization.update_freq,
+            clip_norm=config.optimization.clip_norm,
+        ),
+        device=device,
+        collectives=collectives,
+        distributed=config.distributed,
+    )
+
+
+def build_run(config: RunConfig, collectives: Collectives, device: torch.device) -> Run:
+    """Builds all parts of a run; opens data, writes nothing."""
+    task = build_task(config)
+    trainer = build_trainer(config, task.context, device, collectives)
+    iterator = EpochIterator(
+        task.dataset("train"),
+        config.dataset,
+        seed=config.seed,
+        rank=collectives.rank,
+        world_size=collectives.world_size,
+        shuffle=True,
+        pin_memory=device.type == "cuda",
+    )
+    evaluator = Evaluator(
+        task=task,
+        model=trainer.model,
+        criterion=trainer.criterion,
+        precision=trainer.precision,
+        device=device,
+        dataset=config.dataset,
+        generation=config.generation,
+        collectives=collectives,
+    )
+    callbacks = {
+        name: CALLBACKS.get(name).cls(section) for name, section in config.callback.items()
+    }
+    return Run(
+        config=config,
+        task=task,
+        trainer=trainer,
+        iterator=iterator,
+        evaluator=evaluator,
+        callbacks=callbacks,
+        collectives=collectives,
+    )
+
+
+def build_log_writers(config: RunConfig, states: Mapping[str, Any] | None) -> dict[str, LogWriter]:
+    """Builds the log writers of the first rank.
+
+    Args:
+        config: The run's config.
+        states: What each had saved in the checkpoint that is resumed; None at a fresh start.
+    """
+    return {
+        name: LOG_WRITERS.get(name).cls(
+            section, Path(config.run_dir), None if states is None else states.get(name, {})
+        )
+        for name, section in config.log_writer.items()
+    }
+
+
+def _named_parameters(model: Model, criterion: Criterion) -> list[tuple[str, nn.Parameter]]:
+    return [
+        *((f"model.{name}", parameter) for name, parameter in model.named_parameters()),
+        *((f"criterion.{name}", parameter) for name, parameter in criterion.named_parameters()),
+    ]

@@ -1,0 +1,112 @@
+"""Evaluates a split: the criterion's metrics, and the scores of generated outputs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from seqtrain.batch import Batch
+from seqtrain.criteria.base import Criterion
+from seqtrain.data.batching import DatasetConfig
+from seqtrain.data.dataset import Dataset
+from seqtrain.data.epoch_iterator import EpochIterator
+from seqtrain.distributed.collectives import Collectives
+from seqtrain.errors import DataError
+from seqtrain.generation.base import GenerationConfig, Hypothesis
+from seqtrain.metrics import Metrics
+from seqtrain.models.base import Model
+from seqtrain.optim.precision import Precision
+from seqtrain.tasks.base import Task
+from seqtrain.training.trainer import evaluate_batch
+
+
+@dataclass(frozen=True)
+class ScoredSplit:
+    """Scores of a split and the outputs that they belong to, in the order of the split."""
+
+    scores: dict[str, float]
+    outputs: list[str]
+    signatures: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Runs evaluations on all ranks; every example counts exactly once."""
+
+    task: Task
+    model: Model
+    criterion: Criterion
+    precision: Precision
+    device: torch.device
+    dataset: DatasetConfig
+    generation: GenerationConfig
+    collectives: Collectives
+
+    def losses(self, split: str) -> dict[str, float]:
+        """Returns the criterion's metrics over a split."""
+        metrics = Metrics()
+        for batch in self._batches(self.task.dataset(split)):
+            metrics.merge(self._loss(batch))
+        packed = self.collectives.all_reduce_sum(metrics.pack(self.device))
+        return metrics.unpack(packed).compute()
+
+    def scores(self, split: str) -> ScoredSplit:
+        """Generates an output for every example and compares it with the references."""
+        scorers = self.task.scorers()
+        outputs = self.outputs(split)
+        references = self.task.references(split)
+        if len(outputs) != len(references):
+            raise DataError(
+                f"Split {split!r} has {len(references)} references for {len(outputs)} outputs."
+            )
+        values: dict[str, float] = {}
+        for scorer in scorers:
+            values |= scorer.score(outputs, references)
+        return ScoredSplit(values, outputs, [scorer.signature() for scorer in scorers])
+
+    def outputs(self, split: str) -> list[str]:
+        """Returns the best output of each example of a split, on every rank."""
+        found = [
+            (index, self.task.decode(nbest[0]))
+            for index, nbest in self.hypotheses(self.task.dataset(split))
+        ]
+        gathered = [item for rank in self.collectives.gather_json(found) for item in rank]
+        return [text for _, text in sorted(gathered)]
+
+    def hypotheses(self, dataset: Dataset) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields (example index, nbest hypotheses) of this rank's examples, batch by batch."""
+        generator = self.task.build_generator([self.model], self.generation)
+        for batch in self._batches(dataset):
+            with self.precision.autocast():
+                found = generator.generate(batch.to(self.device))
+            yield from zip(batch.ids.tolist(), found, strict=True)
+
+    def evaluate(self, split: str, generate: bool) -> dict[str, float]:
+        """Returns metrics and, where the task has scorers and it is wished, scores."""
+        values = self.losses(split)
+        if generate and self.task.scorers():
+            values |= self.scores(split).scores
+        return values
+
+    def names(self, split: str, generate: bool) -> set[str]:
+        """Returns the names of the values that `evaluate` gives, without evaluating."""
+        empty = self.task.dataset(split).empty_batch()
+        names = set(self._loss(empty).compute())
+        if generate:
+            names |= {name for s in self.task.scorers() for name in s.score(["a"], [["a"]])}
+        return names
+
+    def _loss(self, batch: Batch) -> Metrics:
+        return evaluate_batch(self.model, self.criterion, self.precision, batch.to(self.device))
+
+    def _batches(self, dataset: Dataset) -> Iterator[Batch]:
+        iterator = EpochIterator(
+            dataset,
+            self.dataset,
+            seed=0,
+            rank=self.collectives.rank,
+            world_size=self.collectives.world_size,
+            shuffle=False,
+        )
+        for group in iterator.groups(1):
+            yield group.batches[0]

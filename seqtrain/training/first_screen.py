@@ -1,0 +1,73 @@
+"""The lines that a run begins and ends with."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from seqtrain.training.build import Run
+from seqtrain.training.train_loop import TrainLoop, TrainResult
+
+
+def first_screen(loop: TrainLoop) -> list[str]:
+    """Returns what is trained, on what, for how long, and where it goes."""
+    run, config = loop.run, loop.config
+    trainer = run.trainer
+    ranks = f", {run.collectives.world_size} processes" if run.collectives.world_size > 1 else ""
+    return [
+        f"device {trainer.device}, {config.precision.dtype}, "
+        f"{torch.get_num_threads()} threads{ranks}",
+        *run.task.describe(),
+        *run.iterator.summary().lines(),
+        *parameter_lines(trainer.model),
+        f"optimizer {config.optimizer.name} lr {config.optimizer.lr:g}, "
+        f"schedule {config.lr_scheduler.name}, {planned_end(run)}",
+        f"run folder {run.run_dir}",
+    ]
+
+
+def parameter_lines(model: nn.Module) -> list[str]:
+    """Returns the number of parameters, shared ones counted once, in all and by module."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    parts = [
+        f"{name} {sum(p.numel() for p in child.parameters()):,}"
+        for name, child in model.named_children()
+        if any(True for _ in child.parameters())
+    ]
+    return [f"model {type(model).__name__}, {total:,} parameters ({', '.join(parts)})"]
+
+
+def planned_end(run: Run) -> str:
+    """Returns when the run will end."""
+    limits = run.config.optimization
+    batches = run.iterator.num_batches()
+    per_epoch = -(-batches // (limits.update_freq * run.collectives.world_size))
+    ends = [
+        f"{limits.max_update} updates" if limits.max_update else "",
+        f"{limits.max_epoch} epochs" if limits.max_epoch else "",
+        f"{limits.stop_time_hours:g} hours" if limits.stop_time_hours else "",
+    ]
+    limit = " or ".join(end for end in ends if end) or "interrupted (no limit is set)"
+    return f"{per_epoch} updates an epoch, until {limit}"
+
+
+def last_screen(run_dir: Path, result: TrainResult, best_metric: str) -> list[str]:
+    """Returns how the run ended, and the commands to go on with."""
+    if result.signal:
+        return [
+            f"stopped by a signal after update {result.num_updates}; everything is saved. "
+            "The same command continues."
+        ]
+    lines = [f"finished after {result.num_updates} updates"]
+    if result.best_checkpoint is not None and result.best_metric is not None:
+        lines.append(f"best {best_metric} {result.best_metric:.4f} in {result.best_checkpoint}")
+    if result.test:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in result.test.items())
+        lines.append(f"test: {scores} (in {run_dir / 'test_metrics.json'})")
+    return [
+        *lines,
+        "go on with:",
+        f"  seqtrain-evaluate checkpoint={run_dir} split=test",
+        f"  seqtrain-generate checkpoint={run_dir} input=-",
+        f"  seqtrain-info checkpoint={run_dir}",
+    ]

@@ -1,0 +1,400 @@
+"""The train loop: decides when to log, validate, test, save and stop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from seqtrain.checkpoint.load import LoadedCheckpoint, read_checkpoint
+from seqtrain.checkpoint.retention import apply_retention, best_checkpoint, record_score
+from seqtrain.errors import ConfigError, NumericError
+from seqtrain.training.build import Run, build_log_writers
+from seqtrain.training.callbacks.base import Callback, Request
+from seqtrain.training.log_writers.fan_out import LogFanOut
+from seqtrain.training.resume import check_config, check_task, schedule_change
+from seqtrain.training.run_config import OptimizationConfig
+from seqtrain.training.stop_signals import StopSignals
+from seqtrain.training.trainer import StepResult, UpdateHooks
+from seqtrain.training.update_tracker import UpdateTracker
+
+
+@dataclass
+class LoopState:
+    """What the loop must not forget when a run is resumed."""
+
+    best_value: float | None = None
+    validations_since_best: int = 0
+    validated_update: int = -1
+    validated_value: float | None = None
+    skipped_in_row: int = 0
+    skipped_updates: int = 0
+    train_seconds: float = 0.0
+    num_restarts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """How a run ended."""
+
+    num_updates: int
+    best_metric: float | None
+    """Best value of checkpoint.best_metric; None if nothing was validated."""
+    best_checkpoint: Path | None
+    test: dict[str, float]
+    """Values of the final test, unprefixed; empty if there was none."""
+    signal: int = 0
+    """Number of the signal that ended the run; 0 if it ended by itself."""
+
+
+class TrainLoop:
+    """Trains a built run to its end, from its newest checkpoint if there is one.
+
+    Args:
+        run: The built parts.
+        about: Plain values for the manifests of checkpoints.
+        begin: Called where there is no checkpoint, to give a new run its first weights; returns
+            lines for people.
+    """
+
+    def __init__(
+        self, run: Run, about: Mapping[str, Any], begin: Callable[[], list[str]] = list
+    ) -> None:
+        self.run = run
+        self._begin = begin
+        self.trainer = run.trainer
+        self.iterator = run.iterator
+        self.config = run.config
+        self.about = dict(about)
+        self.state = LoopState()
+        self.log = LogFanOut({})
+        self.signals = StopSignals(self.trainer.request_stop)
+        self._interval = UpdateTracker(self.config.optimization.clip_norm)
+        self._epoch = UpdateTracker(self.config.optimization.clip_norm)
+        self._requests: set[Request] = set()
+        self._saved_update = -1
+        self._is_interrupted = False
+        self._clock = time.monotonic()
+        self._started = time.monotonic()
+        self.trainer.hooks = UpdateHooks(
+            loss_computed=self._hook("on_loss_computed"),
+            gradients_ready=self._hook("on_gradients_ready"),
+        )
+
+    def train(self, announce: Callable[["TrainLoop"], list[str]]) -> TrainResult:
+        """Runs to the end and returns how it ended.
+
+        Args:
+            announce: Returns the lines of the first screen, once the state is known.
+        """
+        self._check_best_metric()
+        messages = self._restore()
+        for line in [*announce(self), *messages]:
+            self.log.message(line)
+        with self.signals.installed():
+            self._fire("on_train_start")
+            stopping = self._is_finished()
+            while not stopping:
+                stopping = self._train_epoch()
+            test = {} if self._is_interrupted else self._final_test()
+            self._fire("on_train_end")
+        self.log.close()
+        return TrainResult(
+            num_updates=self.trainer.num_updates,
+            best_metric=self.state.best_value,
+            best_checkpoint=best_checkpoint(self.run.checkpoints),
+            test=test,
+            signal=self.signals.received,
+        )
+
+    def _train_epoch(self) -> bool:
+        """Trains to the end of the epoch; returns whether to stop."""
+        epoch = self.iterator.position.epoch
+        self._fire("on_epoch_start", epoch)
+        self._fire("on_update_start", self.trainer.num_updates)
+        for result in self.trainer.train_epoch(self.iterator):
+            if self._after_update(result, epoch):
+                return True
+            if not result.ends_epoch:
+                self._fire("on_update_start", self.trainer.num_updates)
+        return False
+
+    def _after_update(self, result: StepResult, epoch: int) -> bool:
+        """Does what is due after an update; returns whether to stop."""
+        self._tick()
+        self._count(result)
+        self._fire("on_update_end", result)
+        if result.applied and self._every(self.config.logging.interval):
+            self._log_training("train", self._interval, result, epoch)
+        if result.ends_epoch:
+            self._log_training("epoch", self._epoch, result, epoch)
+            self._fire("on_epoch_end", epoch)
+        if result.stop_agreed:  # by a signal to some rank, or by the time limit
+            self._is_interrupted = self.run.collectives.any(self.signals.received != 0)
+        # A signal must not add a validation that the uninterrupted run would not have.
+        finished = Request.STOP in self._requests or self._is_finished()
+        finished = finished or (result.stop_agreed and not self._is_interrupted)
+        is_best = False
+        if self._validation_is_due(result, epoch, finished):
+            is_best = self._validate()
+            finished = finished or self._is_out_of_patience()
+        stopping = finished or self._is_interrupted
+        if result.applied and self._every(self.config.validation.test_interval_updates):
+            self._test()
+        if is_best or stopping or self._save_is_due(result, epoch):
+            self._save()
+        self._requests.clear()
+        return stopping
+
+    def _count(self, result: StepResult) -> None:
+        if result.applied:
+            self.state.skipped_in_row = 0
+            self._interval.add(result)
+            self._epoch.add(result)
+            return
+        self.state.skipped_in_row += 1
+        self.state.skipped_updates += 1
+        self.log.message(
+            f"update {self.trainer.num_updates + 1} skipped: its gradient is not finite "
+            f"(norm {float(result.grad_norm)}, lr {result.lr:.4g})"
+        )
+        if self.state.skipped_in_row >= self.config.optimization.max_skipped_updates:
+            raise NumericError(
+                f"{self.state.skipped_in_row} updates in a row had a gradient that is not finite, "
+                f"after update {self.trainer.num_updates}. The newest checkpoint is unharmed: "
+                "lower optimizer.lr or optimization.clip_norm, or train with precision.dtype=fp32."
+            )
+
+    def _is_finished(self) -> bool:
+        limits: OptimizationConfig = self.config.optimization
+        if limits.stop_time_hours and self.state.train_seconds > limits.stop_time_hours * 3600:
+            self.trainer.request_stop()  # ranks have different clocks, so they agree on it
+        return (0 < limits.max_update <= self.trainer.num_updates) or (
+            0 < limits.max_epoch < self.iterator.position.epoch
+        )
+
+    def _is_out_of_patience(self) -> bool:
+        return 0 < self.config.checkpoint.patience <= self.state.validations_since_best
+
+    def _validation_is_due(self, result: StepResult, epoch: int, finished: bool) -> bool:
+        config = self.config.validation
+        if not config.splits or self.trainer.num_updates < config.validate_after_updates:
+            return False
+        if self.state.validated_update == self.trainer.num_updates:
+            return False  # after a skipped update nothing has changed
+        return (
+            finished
+            or Request.VALIDATE in self._requests
+            or (result.applied and self._every(config.validate_interval_updates))
+            or (result.ends_epoch and _divides(config.validate_interval, epoch))
+        )
+
+    def _save_is_due(self, result: StepResult, epoch: int) -> bool:
+        config = self.config.checkpoint
+        return (
+            Request.SAVE in self._requests
+            or (result.applied and self._every(config.save_interval_updates))
+            or (result.ends_epoch and _divides(config.save_interval, epoch))
+        )
+
+    def _every(self, interval: int) -> bool:
+        return _divides(interval, self.trainer.num_updates)
+
+    def _log_training(
+        self, event: str, tracker: UpdateTracker, result: StepResult, epoch: int
+    ) -> None:
+        if not len(tracker):
+            return
+        values = {
+            name if name in _MECHANICS else f"train_{name}": value
+            for name, value in tracker.values(self.iterator.wait_seconds).items()
+        }
+        times = {"train_wall": self.state.train_seconds, "wall": self._clock - self._started}
+        self._write(event, {"epoch": epoch} | values | {"lr": result.lr} | times)
+        tracker.reset(self.iterator.wait_seconds)
+
+    def _validate(self) -> bool:
+        """Validates all splits; returns whether the first one has a new best value."""
+        values: dict[str, float] = {}
+        with self._paused_clocks():
+            for index, split in enumerate(self.config.validation.splits):
+                self._fire("on_validation_start", split)
+                found = self.run.evaluator.evaluate(split, self.config.validation.generate)
+                prefix = "valid_" if index == 0 else f"valid_{split}_"
+                values |= {prefix + name: value for name, value in found.items()}
+                self._fire("on_validation_end", split, found)
+        value = values.get(self.config.checkpoint.best_metric, math.nan)
+        is_best = self._is_better(value)
+        if is_best:
+            self.state.best_value = value
+        self.state.validations_since_best = 0 if is_best else self.state.validations_since_best + 1
+        self.state.validated_update = self.trainer.num_updates
+        self.state.validated_value = None if math.isnan(value) else value
+        if not math.isnan(value):
+            self.trainer.lr_scheduler.report_validation(value)
+        best = {} if self.state.best_value is None else {"valid_best": self.state.best_value}
+        self._write("valid", values | best)
+        return is_best
+
+    def _check_best_metric(self) -> None:
+        """Raises now, not at the first validation, if the value that decides will not be there."""
+        config = self.config.validation
+        for split in config.splits:
+            if split not in self.run.task.splits():
+                raise ConfigError(
+                    f"validation.splits names {split!r}; the data has "
+                    f"{', '.join(self.run.task.splits())}."
+                )
+        if not config.splits:
+            return
+        names = {
+            f"valid_{name}" for name in self.run.evaluator.names(config.splits[0], config.generate)
+        }
+        if self.config.checkpoint.best_metric not in names:
+            raise ConfigError(
+                f"checkpoint.best_metric ({self.config.checkpoint.best_metric!r}) is not among the "
+                f"validated values: {', '.join(sorted(names))}. Scores are there with "
+                "validation.generate=true."
+            )
+
+    def _is_better(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        if self.state.best_value is None:
+            return True
+        if self.config.checkpoint.maximize_best_metric:
+            return value > self.state.best_value
+        return value < self.state.best_value
+
+    def _test(self) -> dict[str, float]:
+        config = self.config.validation
+        if not config.test_split or config.test_split not in self.run.task.splits():
+            return {}
+        self._fire("on_test_start")
+        with self._paused_clocks():
+            values = self.run.evaluator.evaluate(config.test_split, config.test_generate)
+        self._fire("on_test_end", values)
+        self._write("test", {f"test_{name}": value for name, value in values.items()})
+        return values
+
+    def _final_test(self) -> dict[str, float]:
+        """Tests the best checkpoint, or the last weights where nothing was validated."""
+        best = best_checkpoint(self.run.checkpoints)
+        if best is not None:
+            parts = read_checkpoint(best, names=("model", "criterion")).parts
+            self.trainer.model.load_state_dict(parts["model"])
+            self.trainer.criterion.load_state_dict(parts.get("criterion", {}))
+        return self._test()
+
+    def _save(self) -> None:
+        if self._saved_update == self.trainer.num_updates:
+            return  # a skipped update follows a save: nothing but the position has changed
+        with self._paused_clocks():
+            parts = {
+                "loop": {
+                    "state": asdict(self.state),
+                    "interval": self._interval.state_dict(),
+                    "epoch": self._epoch.state_dict(),
+                    "log_writers": self.log.state_dict(),
+                    "callbacks": {n: c.state_dict() for n, c in self.run.callbacks.items()},
+                    "iterator": self.iterator.state_dict(),
+                },
+                "config": self.config.to_container(),
+                "task": self.run.task.state_dict(),
+            }
+            about = self.about | {"epoch": self.iterator.position.epoch}
+            path = self.trainer.save_checkpoint(self.run.checkpoints, parts, about)
+            self._saved_update = self.trainer.num_updates
+            self._after_commit()
+        self._fire("on_checkpoint_saved", path)
+
+    def _after_commit(self) -> None:
+        """Brings the list of best checkpoints up to date, then deletes what need not be kept."""
+        if self.run.collectives.rank != 0:
+            return
+        config = self.config.checkpoint
+        if (
+            self.state.validated_update == self._saved_update
+            and self.state.validated_value is not None
+        ):
+            record_score(
+                self.run.checkpoints,
+                f"step-{self._saved_update:010d}",
+                config.best_metric,
+                self.state.validated_value,
+                config.maximize_best_metric,
+            )
+        apply_retention(self.run.checkpoints, config.keep_last, config.keep_best)
+
+    def _restore(self) -> list[str]:
+        """Loads the newest checkpoint, if any, and opens the log where it stood."""
+        messages: list[str] = []
+
+        def check(loaded: LoadedCheckpoint) -> None:
+            messages.extend(check_config(loaded.parts["config"], self.config))
+            check_task(loaded.parts["task"], self.run.task)
+            self.iterator.load_state_dict(loaded.parts["loop"]["iterator"])
+
+        loaded = self.trainer.load_checkpoint(self.run.checkpoints, messages.append, check)
+        log_states = None
+        if loaded is None:
+            messages += self._begin()
+        else:
+            loop = loaded.parts["loop"]
+            self.state = LoopState(**loop["state"])
+            self.state.num_restarts += 1
+            self._interval.load_state_dict(loop["interval"])
+            self._epoch.load_state_dict(loop["epoch"])
+            for name, callback in self.run.callbacks.items():
+                if name in loop["callbacks"]:
+                    callback.load_state_dict(loop["callbacks"][name])
+            self._saved_update = self.trainer.num_updates
+            log_states = loop["log_writers"]
+            self._after_commit()  # a crash between commit and bookkeeping is made good here
+            messages.append(f"continuing from {loaded.path} after update {self._saved_update}")
+            saved_max = loaded.parts["config"]["optimization"]["max_update"]
+            if saved_max != self.config.optimization.max_update:
+                messages += schedule_change(
+                    saved_max, self.trainer.lr_scheduler, self.trainer.num_updates
+                )
+        if self.run.collectives.rank == 0:
+            self.log = LogFanOut(build_log_writers(self.config, log_states))
+        return messages
+
+    def _write(self, event: str, values: Mapping[str, float | int | str]) -> None:
+        self.log.write(event, self.trainer.num_updates, values)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.state.train_seconds += now - self._clock
+        self._clock = now
+
+    @contextmanager
+    def _paused_clocks(self) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._clock = time.monotonic()
+        for tracker in (self._interval, self._epoch):
+            tracker.pause(self._clock - started)
+
+    def _fire(self, event: str, *arguments: object) -> None:
+        for callback in self.run.callbacks.values():
+            request = getattr(callback, event)(self.trainer, *arguments)
+            if request is not None:
+                self._requests.add(request)
+
+    def _hook(self, event: str) -> Callable[..., None] | None:
+        base = getattr(Callback, event)
+        if all(getattr(type(c), event) is base for c in self.run.callbacks.values()):
+            return None  # nobody listens: the Trainer need not call
+        return lambda *arguments: self._fire(event, *arguments)
+
+
+_MECHANICS = frozenset({"wpb", "bsz", "gnorm", "clip", "padding", "wps", "ups", "wait"})
+"""Tracked values about the training itself; the others are the criterion's and get a prefix."""
+
+
+def _divides(interval: int, count: int) -> bool:
+    return interval > 0 and count > 0 and count % interval == 0

@@ -1,0 +1,316 @@
+"""The Trainer: performs one update at a time, and saves and restores all that an update changes."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqtrain import rng
+from seqtrain.batch import Batch
+from seqtrain.checkpoint.commit import write_checkpoint
+from seqtrain.checkpoint.load import LoadedCheckpoint, read_newest
+from seqtrain.criteria.base import Criterion, LossOutput
+from seqtrain.data.epoch_iterator import EpochIterator
+from seqtrain.distributed.collectives import Collectives
+from seqtrain.distributed.context import DistributedConfig
+from seqtrain.distributed.parallelize import gradient_sync, wrap_data_parallel
+from seqtrain.errors import CheckpointError
+from seqtrain.lr_schedulers.base import LRScheduler
+from seqtrain.metrics import Metrics
+from seqtrain.models.base import Model
+from seqtrain.optim.base import OptimizerWrapper
+from seqtrain.optim.precision import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateSettings:
+    """What an update needs to know besides its parts."""
+
+    seed: int
+    update_freq: int = 1
+    clip_norm: float = 0.0
+
+
+@dataclass(kw_only=True)
+class UpdateHooks:
+    """What is called inside an update; the train loop puts the callbacks here."""
+
+    loss_computed: Callable[[LossOutput], object] | None = None
+    gradients_ready: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateCounts:
+    """What an update was made of, summed over micro-batches and ranks; float64 scalars."""
+
+    num_targets: Tensor
+    num_examples: Tensor
+    num_tokens: Tensor
+    num_positions: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What one update did. Figures stay tensors until somebody logs them."""
+
+    applied: bool
+    """False: the gradient was not finite, and neither parameters nor moments were touched."""
+    metrics: Metrics
+    """The criterion's, over all ranks; empty if the update was skipped."""
+    counts: UpdateCounts
+    grad_norm: Tensor
+    lr: float
+    stop_agreed: bool = False
+    """Some rank has asked to stop (`Trainer.request_stop`); every rank sees it at this update."""
+    ends_epoch: bool = False
+
+
+class LossModule(nn.Module):
+    """Model and criterion as one module, so that every parameter is used inside its forward."""
+
+    def __init__(self, model: Model, criterion: Criterion) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, batch: Batch) -> LossOutput:
+        """Returns the summed loss of a batch."""
+        return self.criterion(self.model, batch)
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """Owns the model, the criterion, the optimizer wrapper and the LR scheduler.
+
+    It knows how an update is made, not when anything happens: that is the train loop's. Its parts
+    arrive built and on the device.
+    """
+
+    model: Model
+    criterion: Criterion
+    optimizer: OptimizerWrapper
+    lr_scheduler: LRScheduler
+    precision: Precision
+    settings: UpdateSettings
+    device: torch.device
+    collectives: Collectives
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    hooks: UpdateHooks = field(default_factory=UpdateHooks)
+    num_updates: int = 0
+    """Updates applied since the run began."""
+
+    def __post_init__(self) -> None:
+        self.loss_module = wrap_data_parallel(
+            LossModule(self.model, self.criterion), self.collectives, self.distributed
+        )
+        self._stop_requested = False
+
+    def train_epoch(self, iterator: EpochIterator) -> Iterator[StepResult]:
+        """Trains from the iterator's position to the end of its epoch, one update at a time.
+
+        When a result is yielded, the iterator stands after that update's micro-batches, so that
+        a checkpoint saved now continues with the next one.
+        """
+        self.loss_module.train()
+        for group in iterator.groups(self.settings.update_freq):
+            result = self.train_step(group.batches, group.first_index, group.is_last)
+            iterator.advance(group)
+            yield result
+            self.loss_module.train()  # whoever received the result may have validated
+
+    def train_step(
+        self, micro_batches: Sequence[Batch], first_index: int = 0, ends_epoch: bool = False
+    ) -> StepResult:
+        """Performs one update.
+
+        Args:
+            micro_batches: This rank's share; every rank has as many, empty ones where need be.
+            first_index: Position of the first of them in the whole update, over all ranks; it
+                keys the randomness, so that the split over ranks does not matter.
+            ends_epoch: Handed on to the result.
+        """
+        metrics, totals = self.compute_gradients(micro_batches, first_index)
+        return self.apply_update(metrics, totals, ends_epoch)
+
+    def compute_gradients(
+        self, micro_batches: Sequence[Batch], first_index: int = 0
+    ) -> tuple[Metrics, Tensor]:
+        """Sets every gradient to that of the mean loss over all targets of the update.
+
+        Returns:
+            The criterion's metrics and the sums [targets, examples, tokens, positions, loss,
+            stop requests], float64, both over micro-batches and ranks.
+        """
+        self.optimizer.zero_grad()
+        metrics = Metrics()
+        totals = torch.zeros(6, dtype=torch.float64, device=self.device)
+        for index, batch in enumerate(micro_batches):
+            rng.seed(self.settings.seed, "update", self.num_updates, first_index + index)
+            is_last = index == len(micro_batches) - 1
+            with gradient_sync(self.loss_module, enabled=is_last):
+                loss = self._forward_and_backward(batch.to(self.device))
+            metrics.merge(loss.metrics)
+            totals += self._totals(batch, loss)
+        metrics, totals = self._reduce(metrics, totals)
+        # DDP has averaged the gradients over ranks; the mean is over targets, so undo that.
+        self.optimizer.scale_grads(self.collectives.world_size / totals[0].clamp(min=1.0))
+        return metrics, totals
+
+    def apply_update(self, metrics: Metrics, totals: Tensor, ends_epoch: bool) -> StepResult:
+        """Applies the gradients, unless they are not finite: then nothing is touched."""
+        grad_norm = self.optimizer.clip_grad_norm(self.settings.clip_norm)
+        lr = self.lr_scheduler.lr_at(self.num_updates + 1)
+        self.optimizer.set_lr(lr)
+        if self.hooks.gradients_ready:
+            self.hooks.gradients_ready()
+        # The only host read of an update. All ranks hold the same sums, hence agree.
+        is_finite = torch.isfinite(grad_norm) & torch.isfinite(totals[4])
+        applied, stop_agreed = torch.stack([is_finite, totals[5] > 0]).tolist()
+        if applied:
+            self.optimizer.step()
+            self.num_updates += 1
+        targets, examples, tokens, positions = totals[:4]
+        return StepResult(
+            applied=applied,
+            metrics=metrics if applied else Metrics(),
+            counts=UpdateCounts(
+                num_targets=targets,
+                num_examples=examples,
+                num_tokens=tokens,
+                num_positions=positions,
+            ),
+            grad_norm=grad_norm,
+            lr=lr,
+            stop_agreed=stop_agreed,
+            ends_epoch=ends_epoch,
+        )
+
+    def valid_step(self, batch: Batch) -> Metrics:
+        """Returns the criterion's metrics of a batch, of this rank alone."""
+        # The bare modules: a forward through DDP would expect a backward.
+        return evaluate_batch(self.model, self.criterion, self.precision, batch.to(self.device))
+
+    def request_stop(self) -> None:
+        """Asks all ranks to stop; they learn it together from the next update's result."""
+        self._stop_requested = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything that updates change, as parts of a checkpoint."""
+        parts: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "trainer": {
+                "num_updates": self.num_updates,
+                "lr_scheduler": self.lr_scheduler.state_dict(),
+            },
+        }
+        if criterion_state := self.criterion.state_dict():
+            parts["criterion"] = criterion_state
+        return parts
+
+    def load_state_dict(self, parts: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned. Nothing is changed if any name or shape differs.
+
+        Raises:
+            CheckpointError: The checkpoint is of another model, criterion or optimizer.
+        """
+        check_module_state(self.model, parts["model"], "model")
+        check_module_state(self.criterion, parts.get("criterion", {}), "criterion")
+        self.optimizer.load_state_dict(parts["optimizer"])
+        self.model.load_state_dict(parts["model"])
+        self.criterion.load_state_dict(parts.get("criterion", {}))
+        self.lr_scheduler.load_state_dict(parts["trainer"]["lr_scheduler"])
+        self.num_updates = parts["trainer"]["num_updates"]
+
+    def save_checkpoint(
+        self, directory: Path, extra_parts: Mapping[str, Any], about: Mapping[str, Any]
+    ) -> Path:
+        """Commits a checkpoint of this state and the caller's; all ranks call it together.
+
+        Args:
+            directory: Folder of checkpoints.
+            extra_parts: What the caller wants to find again: loop state, configuration.
+            about: Plain values for the manifest.
+        """
+        tensors, plain = rng.capture()
+        parts = {f"rank-{self.collectives.rank:05d}": {"rng": {"tensors": tensors, "plain": plain}}}
+        if self.collectives.rank == 0:
+            parts |= self.state_dict() | dict(extra_parts)
+        return write_checkpoint(directory, self.num_updates, parts, about, self.collectives)
+
+    def load_checkpoint(
+        self,
+        directory: Path,
+        report: Callable[[str], None],
+        check: Callable[[LoadedCheckpoint], None],
+    ) -> LoadedCheckpoint | None:
+        """Restores the newest valid checkpoint; None if there are none at all.
+
+        Args:
+            directory: Folder of checkpoints.
+            report: Receives a line for each checkpoint that had to be passed over.
+            check: Sees what was read before anything is changed, and raises if it must not be used.
+        """
+        loaded = read_newest(directory, report)
+        found = None if loaded is None else loaded.manifest.sha256
+        self.collectives.require_equal(found, "the checkpoint to continue from")
+        if loaded is None:
+            return None
+        check(loaded)
+        self.load_state_dict(loaded.parts)
+        state = loaded.parts.get(f"rank-{self.collectives.rank:05d}")
+        if state is not None:  # a rank that did not exist before has no streams to restore
+            rng.restore(state["rng"]["tensors"], state["rng"]["plain"])
+        return loaded
+
+    def _forward_and_backward(self, batch: Batch) -> LossOutput:
+        with self.precision.autocast():
+            loss: LossOutput = self.loss_module(batch)
+        if self.hooks.loss_computed:
+            self.hooks.loss_computed(loss)
+        self.optimizer.backward(loss.total)
+        return loss
+
+    def _totals(self, batch: Batch, loss: LossOutput) -> Tensor:
+        counts = [loss.num_targets, batch.num_examples, batch.num_tokens, batch.num_positions]
+        totals = torch.tensor(
+            [*counts, 0.0, self._stop_requested], dtype=torch.float64, device=self.device
+        )
+        totals[4] = loss.total.detach()
+        return totals
+
+    def _reduce(self, metrics: Metrics, totals: Tensor) -> tuple[Metrics, Tensor]:
+        if self.collectives.world_size == 1:
+            return metrics, totals
+        packed = self.collectives.all_reduce_sum(torch.cat([totals, metrics.pack(self.device)]))
+        return metrics.unpack(packed[totals.numel() :]), packed[: totals.numel()]
+
+
+@torch.no_grad()
+def evaluate_batch(
+    model: Model, criterion: Criterion, precision: Precision, batch: Batch
+) -> Metrics:
+    """Returns the criterion's metrics of a batch on the model's device, in evaluation mode."""
+    model.eval()
+    criterion.eval()
+    with precision.autocast():
+        loss: LossOutput = criterion(model, batch)
+    return loss.metrics
+
+
+def check_module_state(module: nn.Module, state: Mapping[str, Any], part: str) -> None:
+    """Raises CheckpointError if a saved state does not fit a module in names and shapes."""
+    own = module.state_dict()
+    for name in sorted(own.keys() | state.keys()):
+        if name not in state:
+            raise CheckpointError(f"The checkpoint's {part} has no {name}, which this one needs.")
+        if name not in own:
+            raise CheckpointError(f"The checkpoint's {part} has {name}, which this one has not.")
+        if own[name].shape != state[name].shape:
+            raise CheckpointError(
+                f"The checkpoint's {part} has {name} in shape {list(state[name].shape)}, "
+                f"this one in {list(own[name].shape)}."
+            )

@@ -1,0 +1,34 @@
+"""seqtrain-info: says what there is, and what a file holds.
+
+  seqtrain-info                     kinds of components, and their names
+  seqtrain-info model               components of one kind, each in a line
+  seqtrain-info model=transformer   fields of one: type, default, meaning, file and line
+  seqtrain-info checkpoint=PATH     what a checkpoint holds, every file verified
+  seqtrain-info data=PATH           what a folder of seqtrain-preprocess holds
+  seqtrain-info plugins             what was loaded besides the built-in components
+
+  plugins=[module,./file.py]        code of yours that registers components
+  debug=true                        show the traceback of an error
+
+Options: -h, --help, --version
+"""
+
+import sys
+
+from seqtrain_cli.entry import guarded
+
+
+def _execute(words: list[str]) -> None:
+    from seqtrain_cli.info_pages import pages  # heavy: after --help was answered
+
+    for line in pages(words):
+        print(line)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line, that of this process if none is given; returns the exit code."""
+    return guarded("seqtrain-info", __doc__ or "", _execute, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

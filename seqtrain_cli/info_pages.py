@@ -1,0 +1,122 @@
+"""The pages of seqtrain-info."""
+
+import dataclasses
+import inspect
+import json
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqtrain.checkpoint.load import read_checkpoint, resolve
+
+from seqtrain.config_schema import field_help, unknown_key_message
+from seqtrain.errors import ConfigError, DataError
+from seqtrain.plugins import loaded_plugins
+from seqtrain.registry import Entry, registries
+from seqtrain_cli.arguments import normalise, split_arguments
+from seqtrain_cli.compose import find_config_dir
+from seqtrain_cli.plugin_scan import load_named_plugins
+
+
+def pages(words: Sequence[str]) -> Iterator[str]:
+    """Yields the lines that a command line asks for.
+
+    Raises:
+        ConfigError: A word that is no kind, or a key that is not known.
+    """
+    topics = [word for word in words if "=" not in word and not word.startswith("-")]
+    settings = [word for word in words if word not in topics]
+    arguments = normalise(split_arguments(settings), {"plugins"})
+    load_named_plugins(arguments, find_config_dir())
+    asked = [
+        (parsed.key_or_group, str(parsed.value()))
+        for parsed in arguments.parsed()
+        if parsed.key_or_group not in ("plugins", "debug")
+    ]
+    _check(topics, [key for key, _ in asked])
+    if not topics and not asked:
+        yield from _overview()
+    for topic in topics:
+        yield from _plugins() if topic == "plugins" else _kind(topic)
+    for key, value in asked:
+        if key == "checkpoint":
+            yield from _checkpoint(Path(value))
+        elif key == "data":
+            yield from _data(Path(value))
+        else:
+            yield from _component(registries()[key].get(value))
+
+
+def _check(topics: Sequence[str], keys: Sequence[str]) -> None:
+    for names, known in (
+        (topics, [*registries(), "plugins"]),
+        (keys, [*registries(), "checkpoint", "data", "plugins", "debug"]),
+    ):
+        for name in names:
+            if name not in known:
+                raise ConfigError(unknown_key_message(name, name, known))
+
+
+def _overview() -> Iterator[str]:
+    for kind, registry in sorted(registries().items()):
+        yield f"{kind:14} {', '.join(registry.names()) or '-'}"
+
+
+def _kind(kind: str) -> Iterator[str]:
+    registry = registries()[kind]
+    for name in registry.names():
+        yield f"{name:28} {_first_line(registry.get(name).cls)}"
+
+
+def _component(entry: Entry[Any]) -> Iterator[str]:
+    yield f"{entry.name}: {_first_line(entry.config)}"
+    yield f"class {entry.cls.__qualname__} in {entry.origin}"
+    described = field_help(entry.config)  # type: ignore[arg-type] # a class is hashable
+    hints = typing.get_type_hints(entry.config)
+    for spec in dataclasses.fields(entry.config):
+        if spec.name == "name":
+            continue
+        default = getattr(entry.config(name=entry.name), spec.name)
+        hint = hints[spec.name]
+        kind = str(hint) if typing.get_args(hint) else hint.__name__
+        yield f"  {spec.name}: {kind} = {default!r}"
+        yield from (f"      {line}" for line in described.get(spec.name, "").splitlines())
+
+
+def _plugins() -> Iterator[str]:
+    records = loaded_plugins()
+    if not records:
+        yield "no plug-ins are loaded"
+    for record in records:
+        version = f" {record.version}" if record.version else ""
+        yield f"{record.name}{version}: {record.origin} (sha256 {record.sha256[:16]})"
+
+
+def _checkpoint(path: Path) -> Iterator[str]:
+    loaded = read_checkpoint(resolve(path))
+    yield f"{loaded.path}: every file is as it was written"
+    yield json.dumps(_plain(loaded.manifest), indent=2, default=str)
+
+
+def _plain(manifest: object) -> object:
+    if dataclasses.is_dataclass(manifest) and not isinstance(manifest, type):
+        return dataclasses.asdict(manifest)
+    return manifest
+
+
+def _data(path: Path) -> Iterator[str]:
+    card = path / "card.json"
+    try:
+        content = json.loads(card.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"{card} cannot be read: {error.strerror}. seqtrain-preprocess makes such a folder."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{card} is not JSON: {error}.") from error
+    yield json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _first_line(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0]

@@ -1,0 +1,296 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqtrain.data.batching import DatasetConfig
+from seqtrain.data.epoch_iterator import EpochIterator
+from seqtrain.data.pair_dataset import PairDataset
+from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
+from seqtrain.data.parallel_text import ParallelSettings
+from seqtrain.data.preprocess import open_prepared, prepare_parallel
+from seqtrain.data.tokenizers.byte import ByteTokenizerConfig
+from seqtrain.data.tokenizers.char import CharTokenizerConfig
+from seqtrain.data.tokenizers.sentencepiece import SentencePieceConfig
+from seqtrain.data.tokenizers.word import WordTokenizerConfig
+from seqtrain.errors import ConfigError, DataError, MachineError
+
+SOURCE = ["a small house", "", "the house", "a tree", "  "]
+TARGET = ["ein kleines Haus", "leer", "das Haus", "", ""]
+VALID_SOURCE = ["a house", "", "an owl"]
+VALID_TARGET = ["ein Haus ||| das Haus", "nichts", "eine Eule"]
+
+
+def write_text(folder: Path) -> None:
+    for name, lines in {
+        "train.en": SOURCE,
+        "train.de": TARGET,
+        "val.en": VALID_SOURCE,
+        "val.de": VALID_TARGET,
+    }.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def settings(folder: Path, **changes: Any) -> ParallelSettings:
+    words = WordTokenizerConfig(name="word")
+    fields: dict[str, Any] = {
+        "source": "en",
+        "target": "de",
+        "prefixes": {"train": folder / "train", "valid": folder / "val"},
+        "source_tokenizer": words,
+        "target_tokenizer": words,
+        "reference_separator": "|||",
+    }
+    return ParallelSettings(**(fields | changes))
+
+
+def texts(data: ParallelData, split: str) -> list[tuple[str, str]]:
+    source, target = data.stores(split)
+    return [
+        (data.source.decode(source[index]), data.target.decode(target[index]))
+        for index in range(len(source))
+    ]
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    write_text(tmp_path)
+    return tmp_path
+
+
+def test_a_prepared_folder_holds_the_text(text: Path) -> None:
+    lines = prepare_parallel(settings(text), text / "out")
+    assert lines == [
+        "train: 2 pairs, 3 with an empty side dropped; en 5 tokens, 0.00% unknown; "
+        "de 5 tokens, 0.00% unknown",
+        "valid: 3 pairs; en 4 tokens, 50.00% unknown; de 5 tokens, 60.00% unknown",
+        "vocabulary: 8 symbols (en), 8 symbols (de)",
+        f"written to {text / 'out'}",
+    ]
+    data = open_prepared(text / "out")
+    assert data.splits() == ["train", "valid"]
+    assert texts(data, "train") == [
+        ("a small house", "ein kleines Haus"),
+        ("the house", "das Haus"),
+    ]
+    assert texts(data, "valid")[0] == ("a house", "ein Haus")
+    assert data.references("valid") == [["ein Haus", "das Haus"], ["nichts"], ["eine Eule"]]
+    assert data.lines() == lines[:-1]
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        WordTokenizerConfig(name="word"),
+        CharTokenizerConfig(name="char"),
+        ByteTokenizerConfig(name="byte"),
+        SentencePieceConfig(name="sentencepiece", vocab_size=40),
+    ],
+)
+def test_raw_text_and_a_prepared_folder_give_the_same_data(
+    text: Path, joined: bool, tokenizer: Any
+) -> None:
+    if tokenizer.name == "sentencepiece":
+        pytest.importorskip("sentencepiece", reason="the extra 'sentencepiece' is not installed")
+    chosen = settings(text, source_tokenizer=tokenizer, target_tokenizer=tokenizer, joined=joined)
+    prepare_parallel(chosen, text / "out")
+    raw, prepared = load_raw_parallel(chosen), open_prepared(text / "out")
+    for split in ("train", "valid"):
+        datasets = [PairDataset(*data.stores(split)) for data in (raw, prepared)]
+        assert datasets[0].fingerprint == datasets[1].fingerprint
+        assert texts(raw, split) == texts(prepared, split)
+    assert raw.references("valid") == prepared.references("valid")
+    assert raw.lines() == prepared.lines()
+    assert raw.source.vocabulary.symbols == prepared.source.vocabulary.symbols
+    assert (prepared.source is prepared.target) == joined
+
+
+def test_preparing_twice_writes_the_same_bytes(text: Path) -> None:
+    for name in ("one", "two"):
+        prepare_parallel(settings(text, joined=True), text / name)
+    for path in sorted((text / "one").iterdir()):
+        assert path.read_bytes() == (text / "two" / path.name).read_bytes()
+
+
+def test_bytes_leave_nothing_unknown_that_training_has_not_seen(text: Path) -> None:
+    chosen = settings(
+        text,
+        source_tokenizer=ByteTokenizerConfig(name="byte"),
+        target_tokenizer=ByteTokenizerConfig(name="byte"),
+        min_count=2,
+    )
+    data = load_raw_parallel(chosen)
+    assert len(data.source.vocabulary) == 260
+    assert data.counts["valid"].source.num_unknown == 0
+    assert data.source.decode(data.source.encode("Žluťoučký 🐎")) == "Žluťoučký 🐎"
+
+
+def test_rare_words_are_unknown(text: Path) -> None:
+    data = load_raw_parallel(settings(text, min_count=2))
+    assert data.source.vocabulary.symbols[4:] == ["house"]
+
+
+def test_line_counts_that_differ_are_refused_with_both(text: Path) -> None:
+    (text / "val.de").write_text("eins\nzwei\n")
+    with pytest.raises(DataError, match=r"val\.en has 3 lines and .*val\.de has 2"):
+        prepare_parallel(settings(text), text / "out")
+    with pytest.raises(DataError, match=r"val\.en has 3 lines and .*val\.de has 2"):
+        load_raw_parallel(settings(text))
+    assert not (text / "out").exists()
+
+
+def test_damaged_text_is_refused_and_leaves_nothing_behind(text: Path) -> None:
+    (text / "val.de").write_bytes(b"eins\nzw\xffei\ndrei\n")
+    with pytest.raises(DataError, match=r"val\.de:2: byte 3"):
+        prepare_parallel(settings(text), text / "out")
+    assert {path.name for path in text.iterdir()} == {"train.en", "train.de", "val.en", "val.de"}
+
+
+def test_text_without_a_whole_pair_is_refused(text: Path) -> None:
+    (text / "train.de").write_text("\n" * 5)
+    with pytest.raises(DataError, match=r"train\.en: no pair has text on both sides"):
+        load_raw_parallel(settings(text))
+
+
+def test_a_folder_of_something_else_is_left_alone(text: Path) -> None:
+    (text / "out").mkdir()
+    (text / "out" / "thesis.txt").write_text("do not lose")
+    with pytest.raises(ConfigError, match="did not write"):
+        prepare_parallel(settings(text), text / "out")
+    with pytest.raises(ConfigError, match="is a file"):
+        prepare_parallel(settings(text), text / "out" / "thesis.txt")
+    assert (text / "out" / "thesis.txt").read_text() == "do not lose"
+
+
+def test_an_empty_folder_and_an_earlier_result_are_replaced(text: Path) -> None:
+    (text / "out").mkdir()
+    prepare_parallel(settings(text), text / "out")
+    prepare_parallel(settings(text, joined=True), text / "out")
+    assert open_prepared(text / "out").joined
+    assert not [path for path in text.iterdir() if path.name.startswith(".")]
+
+
+def test_a_failure_keeps_the_earlier_result(text: Path) -> None:
+    prepare_parallel(settings(text), text / "out")
+    (text / "val.de").write_bytes(b"eins\nzw\xffei\ndrei\n")
+    with pytest.raises(DataError):
+        prepare_parallel(settings(text), text / "out")
+    assert open_prepared(text / "out").splits() == ["train", "valid"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_one_clear_line(text: Path) -> None:
+    (text / "closed").mkdir(mode=0o500)
+    with pytest.raises(MachineError, match="cannot be written"):
+        prepare_parallel(settings(text), text / "closed" / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("card.json", b"{", "not JSON"),
+        ("card.json", b"[" * 100_000, "not JSON"),
+        ("card.json", b"{}", "not the card"),
+        ("dict.en.txt", b"house 2\na 1\nsmall 1\ntree 1\n", "fingerprint|vocabulary size"),
+        ("dict.en.txt", b"a 2\nhouse 1\nsmall 1\nthe 1\n", "fingerprint"),
+        ("valid.references.de", b"one line\n", "number of lines"),
+        ("tokenizer.en.json", b"{}", "not a tokenizer"),
+        ("train.en.tokens", b"\4\5\6\7\7", "checksum"),
+        ("train.de.index", b"", "too short"),
+    ],
+)
+def test_a_damaged_folder_is_refused_by_file(
+    text: Path, name: str, content: bytes, what: str
+) -> None:
+    prepare_parallel(settings(text), text / "out")
+    (text / "out" / name).write_bytes(content)
+    with pytest.raises(DataError, match=what) as caught:
+        open_prepared(text / "out")
+    assert name in str(caught.value)
+
+
+def test_a_store_of_another_text_is_refused(text: Path) -> None:
+    prepare_parallel(settings(text), text / "out")
+    (text / "train.en").write_text("the small house\n\na house\na tree\n\n")
+    prepare_parallel(settings(text), text / "other")
+    for suffix in ("tokens", "index"):
+        (text / "other" / f"train.en.{suffix}").replace(text / "out" / f"train.en.{suffix}")
+    with pytest.raises(DataError, match=r"train\.en\.index: its fingerprint is"):
+        open_prepared(text / "out")
+
+
+def test_a_card_cannot_lead_out_of_its_folder(text: Path) -> None:
+    prepare_parallel(settings(text), text / "out")
+    path = text / "out" / "card.json"
+    card = json.loads(path.read_text())
+    for change in ({"source": "../en"}, {"source": "de"}, {"splits": {"../x": {}}}, {"splits": 7}):
+        path.write_text(json.dumps(card | change))
+        with pytest.raises(DataError, match=r"card\.json"):
+            open_prepared(text / "out")
+
+
+def test_a_folder_that_was_not_prepared_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"card\.json.*task\.data.*seqtrain-preprocess"):
+        open_prepared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"source": ""}, "task.source"),
+        ({"target": "a/b"}, "task.target"),
+        ({"target": "en"}, "both 'en'"),
+        ({"prefixes": {}}, "task.train"),
+        ({"joined": True, "target_tokenizer": CharTokenizerConfig(name="char")}, "task.joined"),
+    ],
+)
+def test_settings_that_cannot_work_name_their_key(
+    tmp_path: Path, changes: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(ConfigError, match=what):
+        settings(tmp_path, **changes)
+
+
+def test_a_vocabulary_without_room_is_refused(text: Path) -> None:
+    small = WordTokenizerConfig(name="word", vocab_size=4)
+    with pytest.raises(ConfigError, match="vocab_size=4"):
+        load_raw_parallel(settings(text, source_tokenizer=small))
+
+
+def test_an_unknown_split_lists_those_that_there_are(text: Path) -> None:
+    data = load_raw_parallel(settings(text))
+    with pytest.raises(DataError, match="'test'.*train, valid"):
+        data.stores("test")
+
+
+def multi30k() -> Path:
+    beside = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("SEQTRAIN_REAL_DATA", beside)) / "multi30k"
+    if not folder.is_dir():
+        pytest.skip("Multi30k is not here: set SEQTRAIN_REAL_DATA to the folder that holds it")
+    return folder
+
+
+def test_multi30k_is_batched_with_less_than_5_percent_padding(tmp_path: Path) -> None:
+    folder = multi30k()
+    words = WordTokenizerConfig(name="word", vocab_size=8000)
+    chosen = settings(
+        folder,
+        prefixes={"train": folder / "train"},
+        source_tokenizer=words,
+        target_tokenizer=words,
+    )
+    prepare_parallel(chosen, tmp_path / "out")
+    dataset = PairDataset(*open_prepared(tmp_path / "out").stores("train"))
+    iterator = EpochIterator(dataset, DatasetConfig(max_tokens=4096), seed=1)
+    summary = iterator.summary()
+    assert summary.num_used == 29_000
+    assert summary.padding < 0.05
+    batches = [group.batches[0] for group in iterator.groups(1)]
+    assert sorted(np.concatenate([batch.ids for batch in batches])) == list(range(29_000))
+    used = sum(batch.num_tokens for batch in batches) / sum(b.num_positions for b in batches)
+    assert summary.padding == pytest.approx(1 - used)
