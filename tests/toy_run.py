@@ -1,5 +1,6 @@
 """A small real run for tests: words reversed, two epochs in a second."""
 
+import json
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqtrain.checkpoint.load import read_newest
 from seqtrain.training.callbacks.base import Callback, CallbackConfig, register_callback
 from seqtrain.training.trainer import Trainer
 
@@ -83,6 +85,19 @@ class Snapshot(Callback):
     def on_checkpoint_saved(self, trainer: Trainer, path: Path) -> None:
         run_dir = path.parent.parent
         shutil.copytree(run_dir, Path(self.config.into) / str(trainer.num_updates))
+
+
+def final_state(run_dir: Path) -> dict[str, Any]:
+    """Returns the parts of the newest checkpoint that training changes."""
+    loaded = read_newest(run_dir / "checkpoints", print)
+    assert loaded is not None
+    return {name: loaded.parts[name] for name in ("model", "optimizer", "trainer")}
+
+
+def history(run_dir: Path) -> list[dict[str, Any]]:
+    """Returns the rows of metrics.jsonl without their timings."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMINGS} for line in lines]
 
 
 def run_forked(function: Callable[[], object]) -> int:

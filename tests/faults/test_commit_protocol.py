@@ -23,7 +23,7 @@ from seqtrain.checkpoint.retention import (
     clean_leftovers,
     record_score,
 )
-from seqtrain.errors import CheckpointError, MachineError, SeqtrainError
+from seqtrain.errors import MachineError, SeqtrainError
 
 CALLS = ("open", "write", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "close")
 DONE, BORNE, REFUSED, BROKEN = 0, 2, 3, 4

@@ -1,28 +1,15 @@
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from toy_run import TIMINGS, run_forked, toy_config, write_toy_text
+from toy_run import final_state, history, run_forked, toy_config, write_toy_text
 
-from seqtrain.checkpoint.load import read_newest
 from seqtrain.pipeline import train
 from seqtrain.training.resume import first_difference
 
 # Threads of torch do not survive a fork.
 torch.set_num_threads(1)
-
-
-def final_state(run_dir: Path) -> dict[str, Any]:
-    loaded = read_newest(run_dir / "checkpoints", print)
-    assert loaded is not None
-    return {name: loaded.parts[name] for name in ("model", "optimizer", "trainer")}
-
-
-def history(run_dir: Path) -> list[dict[str, Any]]:
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMINGS} for line in lines]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
