@@ -17,11 +17,11 @@ from seqtrain.errors import ConfigError
 C = TypeVar("C")
 
 
-def parse_section(schema: type[C] | C, section: Mapping[str, Any], key: str) -> C:
+def parse_section(defaults: C, section: Mapping[str, Any], key: str) -> C:
     """Returns the dataclass that a plain mapping describes, or says what is wrong with it.
 
     Args:
-        schema: A dataclass, or an instance whose values are the defaults.
+        defaults: Instance of the dataclass, whose values hold where the section has none.
         section: Plain values, possibly from an untrusted file. Interpolations are refused.
         key: Where the section stands in the config, for messages: "model", "optimization".
 
@@ -29,14 +29,13 @@ def parse_section(schema: type[C] | C, section: Mapping[str, Any], key: str) -> 
         ConfigError: An unknown key, a value of the wrong type, or one that the dataclass refuses.
     """
     _refuse_interpolations(section, key)
-    cls = schema if isinstance(schema, type) else type(schema)
-    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type] # C is a dataclass; no bound says so
+    known = [field.name for field in dataclasses.fields(defaults)]  # type: ignore[arg-type] # C is a dataclass; no bound says so
     for name in section:
         if name not in known:
             raise ConfigError(unknown_key_message(f"{key}.{name}".lstrip("."), name, known))
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(section)))
-        return OmegaConf.to_object(merged)  # type: ignore[return-value] # it is an instance of schema
+        merged = OmegaConf.merge(OmegaConf.structured(defaults), OmegaConf.create(dict(section)))
+        return OmegaConf.to_object(merged)  # type: ignore[return-value] # it is of the same class
     except ConfigKeyError as error:
         raise ConfigError(f"{key}.{error.full_key}: {_first_line(error)}") from error
     except OmegaConfBaseException as error:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,23 +12,18 @@ from typing import Any
 import torch
 
 from seqtrain.checkpoint.load import read_checkpoint, resolve
-from seqtrain.checkpoint.retention import clean_leftovers
 from seqtrain.criteria.base import Criterion
 from seqtrain.distributed.collectives import Collectives
-from seqtrain.distributed.context import DistributedContext
-from seqtrain.errors import ConfigError
-from seqtrain.files import RunLock, ensure_writable_directory, write_atomically
 from seqtrain.generation.base import GenerationConfig
 from seqtrain.models.base import Model
 from seqtrain.optim.precision import Precision, choose_cpu_products
 from seqtrain.plugins import load_plugins, loaded_plugins
 from seqtrain.tasks.base import TASKS, Task
-from seqtrain.training.build import Run, build_criterion, build_model, build_run, choose_device
+from seqtrain.training.build import build_criterion, build_model, choose_device
 from seqtrain.training.evaluator import Evaluator, ScoredSplit
-from seqtrain.training.first_screen import first_screen, last_screen, parameter_lines
-from seqtrain.training.init_from import init_from, symbol_rows
 from seqtrain.training.run_config import RunConfig
-from seqtrain.training.train_loop import TrainLoop, TrainResult
+from seqtrain.training.session import train_run
+from seqtrain.training.train_loop import TrainResult
 
 _LINES_AT_ONCE = 1024
 
@@ -44,24 +38,7 @@ def train(config: RunConfig | Mapping[str, Any]) -> TrainResult:
         SeqtrainError: Something a user can mend; see seqtrain/errors.py for the kinds.
     """
     config = _parse(config)
-    context = DistributedContext.from_environment()
-    if config.distributed.num_processes > 1 and context.world_size == 1:
-        raise ConfigError(
-            "distributed.num_processes starts processes of the command seqtrain-train; from "
-            "Python, run the script under torchrun instead."
-        )
-    device = choose_device(config.device, context.local_rank)
-    choose_cpu_products(config.precision)
-    with context.connected(config.distributed, device) as collectives:
-        collectives.require_equal(_comparable(config), "the configuration")
-        if config.dry_run:
-            return _dry_run(build_run(config, collectives, device))
-        with _run_directory(config, collectives):
-            run = build_run(config, collectives, device)
-            result = TrainLoop(run, _about(config), lambda: _init_from(run)).train(first_screen)
-            if collectives.rank == 0:
-                _finish(config, result)
-            return result
+    return train_run(config, _about(config))
 
 
 @dataclass(frozen=True)
@@ -184,31 +161,6 @@ def _parse(config: RunConfig | Mapping[str, Any]) -> RunConfig:
     return RunConfig.parse(config)
 
 
-def _comparable(config: RunConfig) -> dict[str, Any]:
-    container = config.to_container()
-    container.pop("device")
-    return container
-
-
-@contextmanager
-def _run_directory(config: RunConfig, collectives: Collectives) -> Iterator[None]:
-    """Holds the run directory: the first rank has the lock and tidies up."""
-    run_dir = Path(config.run_dir)
-    if collectives.rank != 0:
-        collectives.barrier()
-        yield
-        return
-    ensure_writable_directory(run_dir)
-    with RunLock(run_dir):
-        checkpoints = run_dir / "checkpoints"
-        checkpoints.mkdir(exist_ok=True)
-        clean_leftovers(checkpoints)
-        text = json.dumps(config.to_container(), indent=2)
-        write_atomically(run_dir / "config.json", text.encode())
-        collectives.barrier()
-        yield
-
-
 def _about(config: RunConfig) -> dict[str, Any]:
     digest = hashlib.sha256(json.dumps(config.to_container(), sort_keys=True).encode())
     return {
@@ -219,54 +171,3 @@ def _about(config: RunConfig) -> dict[str, Any]:
             for plugin in loaded_plugins()
         ],
     }
-
-
-def _init_from(run: Run) -> list[str]:
-    """Takes the weights of another run, if the config says so."""
-    settings = run.config.checkpoint
-    if not settings.init_from:
-        return []
-    names = ("model", "task", "config")
-    other = read_checkpoint(resolve(Path(settings.init_from)), names=names).parts
-    config = RunConfig.parse(other["config"])
-    task: Task = TASKS.get(config.task.name).cls.from_state(config.task, other["task"])
-    old, new = task.vocabularies(), run.task.vocabularies()
-    sides = run.trainer.model.vocabulary_rows()
-
-    def rows(name: str, old_rows: int, new_rows: int) -> torch.Tensor | None:
-        side = sides.get(name, "")
-        if side not in old or side not in new:
-            return None
-        if len(old[side]) != old_rows or len(new[side]) != new_rows or old[side] == new[side]:
-            return None
-        return symbol_rows(old[side], new[side])
-
-    report = init_from(run.trainer.model, other["model"], settings.init_prefixes, rows)
-    return report.lines()
-
-
-def _dry_run(run: Run) -> TrainResult:
-    """Runs one batch forwards and backwards and says what would be trained; writes nothing."""
-    group = next(iter(run.iterator.groups(run.config.optimization.update_freq)))
-    _, totals = run.trainer.compute_gradients(group.batches)
-    num_bytes = sum(p.numel() * p.element_size() for p in run.trainer.model.parameters())
-    for line in [
-        *run.task.describe(),
-        *run.iterator.summary().lines(),
-        *parameter_lines(run.trainer.model),
-        f"memory for parameters, gradients and two moments about {4 * num_bytes / 2**20:.0f} MiB",
-        f"one update: {int(totals[0])} targets, loss {float(totals[4] / totals[0]):.4f} a target",
-        "dry run: nothing was written",
-    ]:
-        print(line)  # noqa: T201 # a dry run has no log
-    return TrainResult(num_updates=0, best_metric=None, best_checkpoint=None, test={})
-
-
-def _finish(config: RunConfig, result: TrainResult) -> None:
-    run_dir = Path(config.run_dir)
-    if result.test:
-        values = {f"test_{name}": value for name, value in result.test.items()}
-        text = json.dumps(values | {"num_updates": result.num_updates}, indent=2)
-        write_atomically(run_dir / "test_metrics.json", text.encode())
-    for line in last_screen(run_dir, result, config.checkpoint.best_metric):
-        print(line, flush=True)  # noqa: T201 # the last screen comes after the log is closed

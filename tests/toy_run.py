@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch._dynamo  # noqa: F401 # the first optimizer imports it; forked runs inherit it
+
 from seqtrain.checkpoint.load import read_newest
 from seqtrain.training.callbacks.base import Callback, CallbackConfig, register_callback
 from seqtrain.training.trainer import Trainer

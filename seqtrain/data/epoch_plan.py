@@ -124,4 +124,3 @@ class EpochPlan:
         lengths = self._dataset.lengths_at(order)
         used, filtered = usable(lengths, order, self._config)
         return order[used], lengths[used], filtered
-

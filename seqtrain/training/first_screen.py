@@ -20,6 +20,7 @@ def first_screen(loop: TrainLoop) -> list[str]:
         *run.task.describe(),
         *run.iterator.summary().lines(),
         *parameter_lines(trainer.model),
+        *trainer.optimizer.group_lines(),
         f"optimizer {config.optimizer.name} lr {config.optimizer.lr:g}, "
         f"schedule {config.lr_scheduler.name}, {planned_end(run)}",
         f"run folder {run.run_dir}",
@@ -29,11 +30,11 @@ def first_screen(loop: TrainLoop) -> list[str]:
 def parameter_lines(model: nn.Module) -> list[str]:
     """Returns the number of parameters, shared ones counted once, in all and by module."""
     total = sum(parameter.numel() for parameter in model.parameters())
-    parts = [
-        f"{name} {sum(p.numel() for p in child.parameters()):,}"
-        for name, child in model.named_children()
-        if any(True for _ in child.parameters())
-    ]
+    parts, counted = [], set[nn.Parameter]()
+    for name, child in model.named_children():
+        own = set(child.parameters()) - counted
+        counted |= own
+        parts.append(f"{name} {sum(parameter.numel() for parameter in own):,}")
     return [f"model {type(model).__name__}, {total:,} parameters ({', '.join(parts)})"]
 
 

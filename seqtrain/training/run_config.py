@@ -185,7 +185,7 @@ class RunConfig:
             for kind, registry in MANY_SECTIONS.items()
         }
         placeholders = dict.fromkeys(NAMED_SECTIONS)  # omegaconf refuses to leave one missing
-        config: RunConfig = parse_section(RunConfig, values | placeholders, "")
+        config = parse_section(cls(), values | placeholders, "")
         return dataclasses.replace(config, **(chosen | many))
 
     def to_container(self) -> dict[str, Any]:

@@ -218,6 +218,7 @@ class TrainLoop:
     def _validate(self) -> bool:
         """Validates all splits; returns whether the first one has a new best value."""
         values: dict[str, float] = {}
+        self.trainer.optimizer.prepare_for_evaluation()
         with self._paused_clocks():
             for index, split in enumerate(self.config.validation.splits):
                 self._fire("on_validation_start", split)
@@ -273,6 +274,7 @@ class TrainLoop:
         if not config.test_split or config.test_split not in self.run.task.splits():
             return {}
         self._fire("on_test_start")
+        self.trainer.optimizer.prepare_for_evaluation()
         with self._paused_clocks():
             values = self.run.evaluator.evaluate(config.test_split, config.test_generate)
         self._fire("on_test_end", values)

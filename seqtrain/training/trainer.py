@@ -133,7 +133,15 @@ class Trainer:
             ends_epoch: Handed on to the result.
         """
         metrics, totals = self.compute_gradients(micro_batches, first_index)
-        return self.apply_update(metrics, totals, ends_epoch)
+
+        def mean_loss_again() -> Tensor:
+            """What LBFGS asks for: the same loss and gradients at other parameters."""
+            _, again = self.compute_gradients(micro_batches, first_index)
+            self.optimizer.clip_grad_norm(self.settings.clip_norm)
+            return again[4] / again[0]
+
+        closure = mean_loss_again if self.optimizer.needs_closure else None
+        return self.apply_update(metrics, totals, ends_epoch, closure)
 
     def compute_gradients(
         self, micro_batches: Sequence[Batch], first_index: int = 0
@@ -159,7 +167,13 @@ class Trainer:
         self.optimizer.scale_grads(self.collectives.world_size / totals[0].clamp(min=1.0))
         return metrics, totals
 
-    def apply_update(self, metrics: Metrics, totals: Tensor, ends_epoch: bool) -> StepResult:
+    def apply_update(
+        self,
+        metrics: Metrics,
+        totals: Tensor,
+        ends_epoch: bool,
+        closure: Callable[[], Tensor] | None = None,
+    ) -> StepResult:
         """Applies the gradients, unless they are not finite: then nothing is touched."""
         grad_norm = self.optimizer.clip_grad_norm(self.settings.clip_norm)
         lr = self.lr_scheduler.lr_at(self.num_updates + 1)
@@ -170,7 +184,7 @@ class Trainer:
         is_finite = torch.isfinite(grad_norm) & torch.isfinite(totals[4])
         applied, stop_agreed = torch.stack([is_finite, totals[5] > 0]).tolist()
         if applied:
-            self.optimizer.step()
+            self.optimizer.step(closure)
             self.num_updates += 1
         targets, examples, tokens, positions = totals[:4]
         return StepResult(
@@ -199,6 +213,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that updates change, as parts of a checkpoint."""
+        self.optimizer.prepare_for_evaluation()  # a checkpoint holds the weights that are used
         parts: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -138,7 +138,7 @@ def test_zero_means_no_limit() -> None:
 )
 def test_settings_that_cannot_work_name_their_key(section: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=f"dataset.{next(iter(section))}"):
-        parse_section(DatasetConfig, section, "dataset")
+        parse_section(DatasetConfig(), section, "dataset")
 
 
 @given(lengths=LENGTHS.filter(bool))
