@@ -20,7 +20,7 @@ from seqtrain.optim.precision import Precision, choose_cpu_products
 from seqtrain.plugins import load_plugins, loaded_plugins
 from seqtrain.tasks.base import TASKS, Task
 from seqtrain.training.build import build_criterion, build_model, choose_device
-from seqtrain.training.evaluator import Evaluator, ScoredSplit
+from seqtrain.training.evaluator import Evaluation, Evaluator
 from seqtrain.training.run_config import RunConfig
 from seqtrain.training.session import train_run
 from seqtrain.training.train_loop import TrainResult
@@ -96,13 +96,9 @@ class Pipeline:
 
     def evaluate(
         self, split: str, generation: GenerationConfig, generate: bool
-    ) -> dict[str, float]:
+    ) -> Evaluation:
         """Returns loss, and scores of generated outputs, over a split of `task.data`."""
         return self._evaluator(self._task_with_data(), generation).evaluate(split, generate)
-
-    def score(self, split: str, generation: GenerationConfig) -> ScoredSplit:
-        """Returns scores, outputs and the scorers' signatures over a split of `task.data`."""
-        return self._evaluator(self._task_with_data(), generation).scores(split)
 
     def _task_with_data(self) -> Task:
         cls = TASKS.get(self.config.task.name).cls

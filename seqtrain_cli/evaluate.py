@@ -31,9 +31,11 @@ def run(container: dict[str, Any]) -> None:
     from seqtrain_cli.schemas import EvaluateConfig
 
     settings, pipeline = open_model(EvaluateConfig, container)
-    values = pipeline.evaluate(settings.split, pipeline.config.generation, settings.generate)
-    named = {f"{settings.split}_{name}": value for name, value in values.items()}
-    report = {"checkpoint": str(pipeline.path), "split": settings.split, **named}
+    found = pipeline.evaluate(settings.split, pipeline.config.generation, settings.generate)
+    named = {f"{settings.split}_{name}": value for name, value in found.values.items()}
+    report: dict[str, Any] = {"checkpoint": str(pipeline.path), "split": settings.split, **named}
+    if found.signatures:
+        report["signatures"] = found.signatures
     text = json.dumps(report, indent=2)
     print(text, flush=True)
     if settings.output:

@@ -191,3 +191,18 @@ def _identity(tensor: Tensor) -> tuple[Any, ...] | None:
         return None  # empty tensors may all have the same null pointer
     place = (tensor.device, tensor.data_ptr(), tensor.dtype)
     return (*place, tuple(tensor.shape), tensor.stride(), tensor.is_conj(), tensor.is_neg())
+
+
+def trees_equal(first: Tree, second: Tree) -> bool:
+    """Says whether two trees hold the same values, and tensors of the same content."""
+    one, other = split(first, "first"), split(second, "second")
+    return (
+        one.plain == other.plain
+        and one.tensors.keys() == other.tensors.keys()
+        and all(_same_content(one.tensors[name], other.tensors[name]) for name in one.tensors)
+    )
+
+
+def _same_content(first: Tensor, second: Tensor) -> bool:
+    is_alike = (first.dtype, first.shape) == (second.dtype, second.shape)
+    return is_alike and torch.equal(first.cpu(), second.cpu())

@@ -1,9 +1,11 @@
 """What a criterion is: a module that turns a model's output on a batch into a sum of losses."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from seqtrain.batch import Batch
@@ -36,6 +38,9 @@ class LossOutput:
 class Criterion(nn.Module, ABC):
     """Base of every criterion. It may own parameters: they are trained and saved."""
 
+    shares_output: ClassVar[bool] = True
+    """Takes one output of the model for a batch; False: runs the model more often, for itself."""
+
     def __init__(self, config: Any, context: ModelContext) -> None:
         super().__init__()
         self.config = config
@@ -44,6 +49,14 @@ class Criterion(nn.Module, ABC):
     @abstractmethod
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:
         """Runs the model on the batch and returns the summed loss."""
+
+    def prepare_training(self, task_state: Mapping[str, Any], device: torch.device) -> None:  # noqa: B027 # most need nothing
+        """Gets what only training needs; called once, before the first update.
+
+        Args:
+            task_state: What the task saves: vocabularies, tokenizers.
+            device: Where the model is.
+        """
 
 
 CRITERIA: Registry[Criterion] = Registry("criterion", Criterion)

@@ -49,7 +49,7 @@ def symbol_loss(
         report_accuracy: Add the metric "accuracy".
     """
     output: ModelOutput = model(**batch.inputs)
-    features, targets = _real_positions(output.features, batch, context.padding_index)
+    features, targets = real_positions(output.features, batch, context.padding_index)
     options = LossOptions(label_smoothing=label_smoothing, count_correct=report_accuracy)
     layer = output.output_layer
     # An exact type check: subclasses and sharded weights have a forward of their own.
@@ -58,18 +58,29 @@ def symbol_loss(
     else:
         sums = logits_loss(layer(features), targets, options)
     return LossOutput(
-        sums.total, batch.num_targets, _metrics(sums, batch.num_targets, report_accuracy)
+        sums.total, batch.num_targets, symbol_metrics(sums, batch.num_targets, report_accuracy)
     )
 
 
-def _real_positions(features: Tensor, batch: Batch, padding_index: int) -> tuple[Tensor, Tensor]:
+def real_positions(features: Tensor, batch: Batch, padding_index: int) -> tuple[Tensor, Tensor]:
+    """Returns the features and the targets of the positions that have a target.
+
+    Args:
+        features: [batch, ..., dim].
+        batch: Its targets are [batch, ...], with padding where there is none.
+        padding_index: The padding symbol.
+
+    Returns:
+        [targets, dim] and int64 [targets].
+    """
     targets = batch.targets.flatten()
     # The number is known on the host, so that no device waits for it.
     rows = targets.ne(padding_index).nonzero_static(size=batch.num_targets).squeeze(1)
-    return features.flatten(0, 1).index_select(0, rows), targets.index_select(0, rows)
+    return features.flatten(0, -2).index_select(0, rows), targets.index_select(0, rows)
 
 
-def _metrics(sums: LossSums, num_targets: int, report_accuracy: bool) -> Metrics:
+def symbol_metrics(sums: LossSums, num_targets: int, report_accuracy: bool) -> Metrics:
+    """Returns what a loss over symbols logs: loss, nll_loss, ppl and, if asked for, accuracy."""
     values: dict[str, Metric] = {
         "loss": Mean(sums.total, num_targets),
         "nll_loss": Mean(sums.nll, num_targets),

@@ -1,6 +1,8 @@
 """Data parallelism: copies of a module whose gradients are averaged over ranks."""
 
+import inspect
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -38,8 +40,8 @@ def wrap_data_parallel(
         module,
         bucket_cap_mb=config.bucket_cap_mb,
         find_unused_parameters=config.find_unused_parameters,
-        broadcast_buffers=False,
         gradient_as_bucket_view=True,
+        **_without_buffer_broadcasts(),
     )
 
 
@@ -54,3 +56,11 @@ def gradient_sync(module: nn.Module, enabled: bool) -> AbstractContextManager[No
     if isinstance(module, DistributedDataParallel) and not enabled:
         return module.no_sync()
     return nullcontext()
+
+
+def _without_buffer_broadcasts() -> dict[str, Any]:
+    """Newer torch has another name for it, and warns of the one that older torch knows."""
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    return {
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+    }

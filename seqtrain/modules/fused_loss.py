@@ -52,7 +52,7 @@ def logits_loss(logits: Tensor, targets: Tensor, options: LossOptions) -> LossSu
         targets: int64 [rows].
         options: What to compute.
     """
-    log_probs = torch.log_softmax(logits.to(_loss_dtype(logits.dtype)), dim=-1)
+    log_probs = torch.log_softmax(logits.to(loss_dtype(logits.dtype)), dim=-1)
     nll = -log_probs.gather(1, targets[:, None]).sum()
     on_target, spread = options.weights(logits.size(1))
     total = on_target * nll - spread * log_probs.sum() if options.label_smoothing else nll
@@ -131,7 +131,7 @@ class _Chunks:
         self.bias = None if bias is None else bias.to(features.dtype)
         self.options = options
         self.on_target, self.spread = options.weights(weight.size(0))
-        self.dtype = _loss_dtype(features.dtype)
+        self.dtype = loss_dtype(features.dtype)
         self.total = features.new_zeros((), dtype=self.dtype)
         self.nll = torch.zeros_like(self.total)
         self.num_correct = features.new_zeros((), dtype=torch.int64)
@@ -213,5 +213,6 @@ def _count_correct(logits: Tensor, targets: Tensor, options: LossOptions) -> Ten
     return (logits.argmax(dim=-1) == targets).sum()
 
 
-def _loss_dtype(dtype: torch.dtype) -> torch.dtype:
+def loss_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns the type that losses of logits of a type are computed in: float32 at least."""
     return torch.float64 if dtype == torch.float64 else torch.float32

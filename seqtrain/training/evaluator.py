@@ -21,12 +21,13 @@ from seqtrain.training.trainer import evaluate_batch
 
 
 @dataclass(frozen=True)
-class ScoredSplit:
-    """Scores of a split and the outputs that they belong to, in the order of the split."""
+class Evaluation:
+    """What is known of a model on a split."""
 
-    scores: dict[str, float]
-    outputs: list[str]
-    signatures: list[str]
+    values: dict[str, float]
+    """The criterion's metrics and the scores, by name."""
+    signatures: dict[str, str]
+    """What makes scores comparable with others', by the name of the scorer that has such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Evaluator:
         packed = self.collectives.all_reduce_sum(metrics.pack(self.device))
         return metrics.unpack(packed).compute()
 
-    def scores(self, split: str) -> ScoredSplit:
+    def scores(self, split: str) -> Evaluation:
         """Generates an output for every example and compares it with the references."""
         scorers = self.task.scorers()
         outputs = self.outputs(split)
@@ -62,7 +63,8 @@ class Evaluator:
         values: dict[str, float] = {}
         for scorer in scorers:
             values |= scorer.score(outputs, references)
-        return ScoredSplit(values, outputs, [scorer.signature() for scorer in scorers])
+        signatures = {scorer.config.name: scorer.signature() for scorer in scorers}
+        return Evaluation(values, {name: text for name, text in signatures.items() if text})
 
     def outputs(self, split: str) -> list[str]:
         """Returns the best output of each example of a split, on every rank."""
@@ -81,12 +83,13 @@ class Evaluator:
                 found = generator.generate(batch.to(self.device))
             yield from zip(batch.ids.tolist(), found, strict=True)
 
-    def evaluate(self, split: str, generate: bool) -> dict[str, float]:
+    def evaluate(self, split: str, generate: bool) -> Evaluation:
         """Returns metrics and, where the task has scorers and it is wished, scores."""
-        values = self.losses(split)
-        if generate and self.task.scorers():
-            values |= self.scores(split).scores
-        return values
+        losses = self.losses(split)
+        if not (generate and self.task.scorers()):
+            return Evaluation(losses, {})
+        scored = self.scores(split)
+        return Evaluation(losses | scored.values, scored.signatures)
 
     def names(self, split: str, generate: bool) -> set[str]:
         """Returns the names of the values that `evaluate` gives, without evaluating."""

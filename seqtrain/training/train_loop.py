@@ -222,7 +222,7 @@ class TrainLoop:
         with self._paused_clocks():
             for index, split in enumerate(self.config.validation.splits):
                 self._fire("on_validation_start", split)
-                found = self.run.evaluator.evaluate(split, self.config.validation.generate)
+                found = self.run.evaluator.evaluate(split, self.config.validation.generate).values
                 prefix = "valid_" if index == 0 else f"valid_{split}_"
                 values |= {prefix + name: value for name, value in found.items()}
                 self._fire("on_validation_end", split, found)
@@ -276,7 +276,7 @@ class TrainLoop:
         self._fire("on_test_start")
         self.trainer.optimizer.prepare_for_evaluation()
         with self._paused_clocks():
-            values = self.run.evaluator.evaluate(config.test_split, config.test_generate)
+            values = self.run.evaluator.evaluate(config.test_split, config.test_generate).values
         self._fire("on_test_end", values)
         self._write("test", {f"test_{name}": value for name, value in values.items()})
         return values

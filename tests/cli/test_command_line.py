@@ -23,10 +23,10 @@ MISTAKES = [
     ("model=zzz", "There is no model named 'zzz'. Known: "),
     ("model.dmi=3", "no key 'model.dmi'. Did you mean model.dim?"),
     ("lr=3", "Did you mean optimizer.lr?"),
-    ("warmup=3", "Did you mean lr_scheduler.warmup_updates?"),
+    ("warmup=3", "Did you mean lr_scheduler.warmup_updates"),
     ("modle=transformer", "Did you mean model?"),
     ("optimization.max_updates=3", "Did you mean optimization.max_update?"),
-    ("lr_scheduler.decay_updates=3", "It belongs to lr_scheduler=cosine."),
+    ("lr_scheduler.decay_updates=3", "It belongs to lr_scheduler=cosine,"),
     ("experiment=g2p_cmudcit", "Did you mean experiment=g2p_cmudict?"),
     ("log_writer=jsno", "Did you mean log_writer=jsonl?"),
     # Hydra accepts these without a word.
