@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from seqtrain.errors import ConfigError
 
@@ -36,8 +36,6 @@ def parse_section(defaults: C, section: Mapping[str, Any], key: str) -> C:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(defaults), OmegaConf.create(dict(section)))
         return OmegaConf.to_object(merged)  # type: ignore[return-value] # it is of the same class
-    except ConfigKeyError as error:
-        raise ConfigError(f"{key}.{error.full_key}: {_first_line(error)}") from error
     except OmegaConfBaseException as error:
         full_key = ".".join(part for part in (key, error.full_key) if part)
         raise ConfigError(f"{full_key}: {_first_line(error)}") from error

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from seqtrain.checkpoint.load import read_checkpoint, resolve
+from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.criteria.base import Criterion
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.generation.base import GenerationConfig
@@ -22,6 +23,7 @@ from seqtrain.tasks.base import TASKS, Task
 from seqtrain.training.build import build_criterion, build_model, choose_device
 from seqtrain.training.evaluator import Evaluation, Evaluator
 from seqtrain.training.run_config import RunConfig
+from seqtrain.training.saved_run import read_run, require_same_symbols
 from seqtrain.training.session import train_run
 from seqtrain.training.train_loop import TrainResult
 
@@ -94,15 +96,14 @@ class Pipeline:
                 [GeneratedText(task.decode(h), h.score, h.token_scores) for h in found[index]],
             )
 
-    def evaluate(
-        self, split: str, generation: GenerationConfig, generate: bool
-    ) -> Evaluation:
+    def evaluate(self, split: str, generation: GenerationConfig, generate: bool) -> Evaluation:
         """Returns loss, and scores of generated outputs, over a split of `task.data`."""
         return self._evaluator(self._task_with_data(), generation).evaluate(split, generate)
 
     def _task_with_data(self) -> Task:
         cls = TASKS.get(self.config.task.name).cls
         task: Task = cls.load(self.config.task, self.config.seed)
+        require_same_symbols(self.task, task, self.config.task.data or "The text of the run")
         return task
 
     def _evaluator(self, task: Task, generation: GenerationConfig) -> Evaluator:
@@ -121,6 +122,8 @@ class Pipeline:
 def load(path: str | Path, device: str = "auto", data: str = "") -> Pipeline:
     """Loads a trained model: from a run directory its best checkpoint, else the one named.
 
+    Where the run keeps an average of its weights (section `ema`), the model has those.
+
     Nothing that the checkpoint says is imported or run: plug-ins that it needs must be loaded
     before, with `seqtrain.plugins.load_plugins`.
 
@@ -135,16 +138,16 @@ def load(path: str | Path, device: str = "auto", data: str = "") -> Pipeline:
     """
     load_plugins([])
     where = choose_device(device)
-    loaded = read_checkpoint(resolve(Path(path)), names=("config", "task", "model", "criterion"))
-    config = RunConfig.parse(loaded.parts["config"])
+    loaded = read_checkpoint(resolve(Path(path)), names=("config", "task", *WEIGHT_PARTS))
+    config, task = read_run(loaded)
     if data:
         config = replace(config, task=replace(config.task, data=data))
     choose_cpu_products(config.precision)
-    task: Task = TASKS.get(config.task.name).cls.from_state(config.task, loaded.parts["task"])
     model = build_model(config, task.context)
     criterion = build_criterion(config, task.context)
-    model.load_state_dict(loaded.parts["model"])
-    criterion.load_state_dict(loaded.parts.get("criterion", {}))
+    weights = usable_weights(loaded.parts)
+    model.load_state_dict(weights.model)
+    criterion.load_state_dict(weights.criterion)
     return Pipeline(
         config, task, model.to(where).eval(), criterion.to(where).eval(), where, loaded.path
     )

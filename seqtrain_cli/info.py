@@ -4,7 +4,9 @@
   seqtrain-info model               components of one kind, each in a line
   seqtrain-info model=transformer   fields of one: type, default, meaning, file and line
   seqtrain-info checkpoint=PATH     what a checkpoint holds, every file verified
-  seqtrain-info data=PATH           what a folder of seqtrain-preprocess holds
+  seqtrain-info data=PATH           what a folder of seqtrain-preprocess or of fairseq-preprocess
+                                    holds: lengths, vocabulary, unknowns, examples, and the
+                                    padding of batches of max_tokens=4096
   seqtrain-info plugins             what was loaded besides the built-in components
 
   plugins=[module,./file.py]        code of yours that registers components

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.checkpoint.load import read_checkpoint, resolve
-
 from seqtrain.config_schema import field_help, unknown_key_message
-from seqtrain.errors import ConfigError, DataError
+from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
+from seqtrain.data.preprocess import open_prepared
+from seqtrain.data.statistics import statistics_lines
+from seqtrain.errors import ConfigError
 from seqtrain.plugins import loaded_plugins
 from seqtrain.registry import Entry, registries
 from seqtrain_cli.arguments import normalise, split_arguments
@@ -34,6 +36,7 @@ def pages(words: Sequence[str]) -> Iterator[str]:
         for parsed in arguments.parsed()
         if parsed.key_or_group not in ("plugins", "debug")
     ]
+    settings_of = dict(asked)
     _check(topics, [key for key, _ in asked])
     if not topics and not asked:
         yield from _overview()
@@ -43,15 +46,15 @@ def pages(words: Sequence[str]) -> Iterator[str]:
         if key == "checkpoint":
             yield from _checkpoint(Path(value))
         elif key == "data":
-            yield from _data(Path(value))
-        else:
+            yield from _data(Path(value), settings_of.get("max_tokens", "4096"))
+        elif key != "max_tokens":
             yield from _component(registries()[key].get(value))
 
 
 def _check(topics: Sequence[str], keys: Sequence[str]) -> None:
     for names, known in (
         (topics, [*registries(), "plugins"]),
-        (keys, [*registries(), "checkpoint", "data", "plugins", "debug"]),
+        (keys, [*registries(), "checkpoint", "data", "max_tokens", "plugins", "debug"]),
     ):
         for name in names:
             if name not in known:
@@ -105,17 +108,11 @@ def _plain(manifest: object) -> object:
     return manifest
 
 
-def _data(path: Path) -> Iterator[str]:
-    card = path / "card.json"
-    try:
-        content = json.loads(card.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(
-            f"{card} cannot be read: {error.strerror}. seqtrain-preprocess makes such a folder."
-        ) from error
-    except ValueError as error:
-        raise DataError(f"{card} is not JSON: {error}.") from error
-    yield json.dumps(content, indent=2, ensure_ascii=False)
+def _data(path: Path, max_tokens: str) -> Iterator[str]:
+    if not max_tokens.isdecimal() or int(max_tokens) < 1:
+        raise ConfigError(f"max_tokens must be at least 1, got {max_tokens!r}.")
+    data = open_fairseq(path) if is_fairseq_folder(path) else open_prepared(path)
+    yield from statistics_lines(data, int(max_tokens))
 
 
 def _first_line(cls: type) -> str:

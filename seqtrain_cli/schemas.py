@@ -83,6 +83,28 @@ class EvaluateConfig(InferenceConfig):
     """Search and score as well, where the task has scorers."""
 
 
+@dataclass(kw_only=True)
+class AverageConfig:
+    """Settings of seqtrain-average."""
+
+    inputs: list[str] = field(default_factory=list)
+    """One run folder, or several run folders (their best checkpoint) and checkpoints."""
+    last: int = 0
+    """The newest so many checkpoints of the run."""
+    best: int = 0
+    """The best so many checkpoints of the run."""
+    from_update: int = 0
+    """Only checkpoints after at least so many updates."""
+    to_update: int = 0
+    """Only checkpoints after at most so many updates; 0 for no limit."""
+    output: str = ""
+    """Folder to write into."""
+    plugins: list[str] = field(default_factory=list)
+    """Modules or files to import; averaging needs none."""
+    debug: bool = False
+    """Show the traceback of errors."""
+
+
 def store_schemas() -> None:
     """Stores the schemas, and the whole config of commands without a file in config/."""
     store = ConfigStore.instance()
@@ -91,6 +113,7 @@ def store_schemas() -> None:
         ("preprocess", PreprocessConfig, [{"task": "translation"}]),
         ("generate", GenerateConfig, []),
         ("evaluate", EvaluateConfig, []),
+        ("average", AverageConfig, []),
     ):
         store.store(name=f"{name}_config", node=schema)
         defaults = [f"{name}_config", *chosen, "_self_", *QUIET_HYDRA]
@@ -101,7 +124,7 @@ def store_schemas() -> None:
 def keys_of_type(container: type) -> set[str]:
     """Returns every dotted key that holds a list, or a dict with keys of the user's choice."""
     keys: set[str] = set()
-    for schema in (RunConfig, PreprocessConfig, GenerateConfig, EvaluateConfig):
+    for schema in (RunConfig, PreprocessConfig, GenerateConfig, EvaluateConfig, AverageConfig):
         keys |= _fields_of_type(container, schema, "")
     for kind, registry in registries().items():
         for name in registry.names():

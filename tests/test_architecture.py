@@ -38,7 +38,14 @@ FLOORS: list[list[set[str]]] = [
 ALONE = {"seqtrain.scorers", "seqtrain.optim", "seqtrain.lr_schedulers"}
 """Parts of floor 1 that know only the others named here of the same floor, scorers none."""
 
-OPTIONAL_PACKAGES = {"sentencepiece", "tensorboardX", "sacrebleu"}
+OPTIONAL_PACKAGES = {
+    "sentencepiece",
+    "tensorboardX",
+    "sacrebleu",
+    "fsspec",
+    "pyarrow",
+    "zstandard",
+}
 
 
 @dataclass(frozen=True)
@@ -205,7 +212,7 @@ def test_no_file_is_a_drawer_for_everything() -> None:
 
 
 def test_commands_are_short() -> None:
-    for name in ("train", "preprocess", "generate", "evaluate", "info"):
+    for name in ("train", "preprocess", "generate", "evaluate", "average", "info"):
         path = ROOT / "seqtrain_cli" / f"{name}.py"
         assert len(path.read_text().splitlines()) < 80, path
 

@@ -123,4 +123,3 @@ def _cutoffs(cutoffs: list[int], vocab_size: int) -> list[int]:
 def _nll_sum(logits: Tensor, targets: Tensor) -> Tensor:
     log_probs = torch.log_softmax(logits, dim=-1, dtype=loss_dtype(logits.dtype))
     return -log_probs.gather(1, targets[:, None]).sum()
-

@@ -50,7 +50,7 @@ class Criterion(nn.Module, ABC):
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:
         """Runs the model on the batch and returns the summed loss."""
 
-    def prepare_training(self, task_state: Mapping[str, Any], device: torch.device) -> None:  # noqa: B027 # most need nothing
+    def prepare_training(self, task_state: Mapping[str, Any], device: torch.device) -> None:
         """Gets what only training needs; called once, before the first update.
 
         Args:

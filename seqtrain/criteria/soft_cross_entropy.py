@@ -70,4 +70,3 @@ class SoftCrossEntropy(Criterion):
             soft = F.one_hot(targets, like.size(-1)).to(like.dtype)
         smoothing: float = self.config.label_smoothing
         return (1.0 - smoothing) * soft + smoothing / like.size(-1) if smoothing else soft
-

@@ -31,8 +31,15 @@ class DatasetConfig:
     long_examples: str = "skip"
     """What training does with an example above a limit: skip (and report) or error. Evaluation
     always keeps every example."""
-    window_size: int = 1 << 20
-    """Examples that are sorted by length together; the order of windows is random."""
+    window_size: int = 1 << 18
+    """Examples that are sorted by length together; which ones they are is drawn anew in each
+    epoch, in blocks of up to 512 neighbours."""
+    curriculum_epochs: int = 0
+    """For so many epochs training takes the batches of each window from short to long."""
+    accept_changed_batching: bool = False
+    """Continue a run with another budget or other limits than its checkpoint has: the window that
+    was begun is finished as it was planned, then the new ones hold. Without it such a change is
+    refused. The size of the window cannot change."""
     num_workers: int = 0
     """Processes that load batches; 0 loads them in the training process."""
     prefetch: int = 2
@@ -48,6 +55,7 @@ class DatasetConfig:
             "max_source_positions": 0,
             "max_target_positions": 0,
             "window_size": 1,
+            "curriculum_epochs": 0,
             "num_workers": 0,
             "prefetch": 1,
             "timeout_seconds": 0,
@@ -76,6 +84,7 @@ class DatasetConfig:
             "max_target_positions": self.max_target_positions,
             "long_examples": self.long_examples,
             "window_size": self.window_size,
+            "curriculum_epochs": self.curriculum_epochs,
         }
 
 

@@ -24,6 +24,13 @@ class Dataset(ABC):
         """Returns the rows of `lengths` for some examples; large datasets read no others."""
         return self.lengths[indices]
 
+    def in_epoch(self, epoch: int) -> "Dataset":
+        """Returns the dataset as it is in one epoch, for planning; most are always the same.
+
+        The number of examples and the fingerprint do not depend on the epoch.
+        """
+        return self
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:

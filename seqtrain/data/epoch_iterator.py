@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice, tee
 from typing import Any
 
@@ -54,6 +54,16 @@ class _PlannedGroup:
     is_last: bool
 
 
+@dataclass(frozen=True)
+class _BegunWindow:
+    """A window that was begun with other settings of batching, and is finished with them."""
+
+    epoch: int
+    window: int
+    settings: dict[str, Any]
+    plan: EpochPlan
+
+
 class EpochIterator:
     """Gives the micro-batches of each update and knows the position to resume from.
 
@@ -93,8 +103,10 @@ class EpochIterator:
         self._rank = rank
         self._world_size = world_size
         self._shuffle = shuffle
+        self._order = (seed, shuffle)
         self._pin_memory = pin_memory
         self._plan = EpochPlan(dataset, config, seed, shuffle)
+        self._begun: _BegunWindow | None = None
 
     @property
     def epoch(self) -> int:
@@ -132,11 +144,10 @@ class EpochIterator:
         """
         if self._plan.num_windows == 0:
             return 0
-        planned = len(self._plan.window(self.position.epoch, self.position.window))
+        planned = len(self._batches(self.position.epoch, self.position.window))
         if self._plan.num_windows == 1:
             return planned
-        begin = self.position.window * self._config.window_size
-        in_window = min(self._config.window_size, len(self.dataset) - begin)
+        in_window = self._plan.num_examples_in(self.position.epoch, self.position.window)
         return round(planned * len(self.dataset) / in_window)
 
     def summary(self) -> BatchingSummary:
@@ -145,22 +156,31 @@ class EpochIterator:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the position and what it is relative to, as plain values."""
-        return {**asdict(self.position), **self._identity()}
+        identity = self._identity()
+        begun = self._begun
+        if begun and (begun.epoch, begun.window) == (self.position.epoch, self.position.window):
+            identity["batching"] = dict(begun.settings)
+        return {**asdict(self.position), **identity}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Moves to a saved position; nothing before it is loaded.
 
         Raises:
             DataError: The dataset is not the one of the saved position.
-            ConfigError: The seed or a setting of batching is not; names both values.
+            ConfigError: The seed or a setting of batching is not; names both values. With
+                `accept_changed_batching` settings may differ: they hold from the next window on.
             CheckpointError: The state is damaged.
         """
-        self._check_identity(state)
+        batching = self._check_identity(state)
         position = Position(*(_count(state, name) for name in ("epoch", "window", "consumed")))
         if position.epoch < 1 or position.window >= max(self._plan.num_windows, 1):
             raise CheckpointError(f"The saved {position} is not in this data. {_DAMAGED}")
+        self._begun = None
         if position.consumed:
-            planned = len(self._plan.window(position.epoch, position.window))
+            if batching != self._config.plan_settings():
+                plan = EpochPlan(self.dataset, self._saved_config(batching), *self._order)
+                self._begun = _BegunWindow(position.epoch, position.window, batching, plan)
+            planned = len(self._batches(position.epoch, position.window))
             if position.consumed >= planned:
                 raise CheckpointError(
                     f"The saved {position} is behind the window's {planned} micro-batches. "
@@ -186,10 +206,16 @@ class EpochIterator:
         """Yields each micro-batch of the epoch from a position on, over all ranks."""
         consumed = start.consumed
         for window in range(start.window, self._plan.num_windows):
-            batches = self._plan.window(start.epoch, window)
+            batches = self._batches(start.epoch, window)
             for index in range(consumed, len(batches)):
                 yield Position(start.epoch, window, index), batches[index]
             consumed = 0
+
+    def _batches(self, epoch: int, window: int) -> list[IntArray]:
+        begun = self._begun
+        if begun is not None and (begun.epoch, begun.window) == (epoch, window):
+            return begun.plan.window(epoch, window)
+        return self._plan.window(epoch, window)
 
     def _empty_batch(self) -> Batch:
         batch = self.dataset.empty_batch()
@@ -211,7 +237,16 @@ class EpochIterator:
             "batching": self._config.plan_settings(),
         }
 
-    def _check_identity(self, state: Mapping[str, Any]) -> None:
+    def _saved_config(self, batching: dict[str, Any]) -> DatasetConfig:
+        try:
+            return replace(self._config, **batching)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The saved batching is not possible: {error} {_DAMAGED}"
+            ) from error
+
+    def _check_identity(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Refuses a state of other data or order; returns its settings of batching."""
         mine = self._identity()
         for name in mine:
             if name not in state:
@@ -223,16 +258,29 @@ class EpochIterator:
                 "start a new run."
             )
         saved = state["batching"] if isinstance(state["batching"], Mapping) else {}
-        pairs = [("seed", state["seed"], mine["seed"])]
-        pairs += [("shuffle", state["shuffle"], mine["shuffle"])]
+        # A setting that the writing version did not know had what is the default now.
+        known = DatasetConfig().plan_settings() | dict(saved)
+        saved = {name: known[name] for name in mine["batching"]}
+        for name in ("seed", "shuffle"):
+            _refuse_change(name, state[name], mine[name])
         for name, value in mine["batching"].items():
-            pairs.append((f"dataset.{name}", saved.get(name), value))
-        for name, was, now in pairs:
-            if was != now:
-                raise ConfigError(
-                    f"{name} is {now!r} and was {was!r} when the checkpoint was written, so the "
-                    f"order of the data would differ. Set {name}={was} or start a new run."
-                )
+            if name == "window_size" or not self._config.accept_changed_batching:
+                _refuse_change(f"dataset.{name}", saved[name], value)
+            elif type(saved[name]) is not type(value):
+                raise CheckpointError(f"The saved {name} is {saved[name]!r}. {_DAMAGED}")
+        return saved
+
+
+def _refuse_change(name: str, was: object, now: object) -> None:
+    if was == now:
+        return
+    accept = ""
+    if name.startswith("dataset.") and name != "dataset.window_size":
+        accept = ", or dataset.accept_changed_batching=true for the change to hold from now on"
+    raise ConfigError(
+        f"{name} is {now!r} and was {was!r} when the checkpoint was written, so the order of the "
+        f"data would differ. Set {name}={was}{accept}, or start a new run."
+    )
 
 
 _DAMAGED = "The checkpoint is damaged or of another kind: use another one."

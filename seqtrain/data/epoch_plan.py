@@ -16,6 +16,9 @@ from seqtrain.data.batching import (
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.permutation import permutation_slice
 
+MOST_IN_BLOCK = 512
+LEAST_BLOCKS = 16  # in a window
+
 
 @dataclass(frozen=True)
 class BatchingSummary:
@@ -56,13 +59,17 @@ class BatchingSummary:
 class EpochPlan:
     """The batches of each window of each epoch: a function of (seed, epoch) and the lengths.
 
-    Time and memory of a window do not depend on the size of the dataset.
+    Time and memory of a window do not depend on the size of the dataset. In training a window is
+    made of blocks of neighbouring examples, drawn from the whole dataset, so that it reads few
+    pages of the files; its examples are then shuffled one by one. A dataset of one window is
+    shuffled as a whole.
 
     Args:
         dataset: The examples.
         config: The budget and the limits.
         seed: What the order is drawn from.
-        shuffle: True for training: examples in random order, batches too, long ones left out.
+        shuffle: True for training: examples in random order, batches too (after the epochs of
+            the curriculum), long ones left out.
             False for evaluation: every example once, shortest first within its window.
     """
 
@@ -72,12 +79,21 @@ class EpochPlan:
         self._seed = seed
         self._shuffle = shuffle
         self._num_examples = len(dataset)
+        self._block = max(1, min(MOST_IN_BLOCK, config.window_size // LEAST_BLOCKS))
+        self._num_blocks = -(-self._num_examples // self._block)
+        self._blocks_in_window = config.window_size // self._block
+        if self._num_examples <= config.window_size:
+            self._blocks_in_window = max(self._num_blocks, 1)
         self._cached: tuple[tuple[int, int], list[IntArray]] | None = None
 
     @property
     def num_windows(self) -> int:
         """Windows of each epoch."""
-        return -(-self._num_examples // self._config.window_size)
+        return -(-self._num_blocks // self._blocks_in_window)
+
+    def num_examples_in(self, epoch: int, index: int) -> int:
+        """Returns the number of examples of a window, long ones included."""
+        return len(self._order(epoch, index))
 
     def window(self, epoch: int, index: int) -> list[IntArray]:
         """Returns the example indices of each batch of a window, in the order of training."""
@@ -92,7 +108,9 @@ class EpochPlan:
         rows = np.array([len(batch) for batch in batches], dtype=np.int64)
         share = 0.0
         if len(batches):
-            share = padding_share(self._dataset.lengths_at(np.concatenate(batches)), rows)
+            share = padding_share(
+                self._dataset.in_epoch(epoch).lengths_at(np.concatenate(batches)), rows
+            )
         return BatchingSummary(
             num_examples=self._num_examples,
             num_counted=len(lengths) + sum(entry.count for entry in filtered),
@@ -105,7 +123,7 @@ class EpochPlan:
     def _plan(self, epoch: int, index: int) -> list[IntArray]:
         order, lengths, _ = self._examples(epoch, index)
         batches = plan_window(lengths, order, self._config)
-        if not self._shuffle:
+        if not self._shuffle or epoch <= self._config.curriculum_epochs:
             return batches
         key = (self._seed, "batches", epoch, index)
         shuffled = permutation_slice(len(batches), 0, len(batches), *key)
@@ -115,12 +133,25 @@ class EpochPlan:
         self, epoch: int, index: int
     ) -> tuple[IntArray, npt.NDArray[np.int32], list[Filtered]]:
         """Returns the used examples of a window, their lengths, and what was left out."""
-        begin = index * self._config.window_size
-        end = min(begin + self._config.window_size, self._num_examples)
+        order = self._order(epoch, index)
+        dataset = self._dataset.in_epoch(epoch)
         if not self._shuffle:
-            order = np.arange(begin, end, dtype=np.int64)
-            return order, self._dataset.lengths_at(order), []
-        order = permutation_slice(self._num_examples, begin, end, self._seed, "examples", epoch)
-        lengths = self._dataset.lengths_at(order)
+            return order, dataset.lengths_at(order), []
+        # Lengths are read in the order of the file, whose pages are then read once each.
+        by_place = np.sort(order)
+        shuffled = permutation_slice(len(order), 0, len(order), self._seed, "window", epoch, index)
+        order = by_place[shuffled]
+        lengths = dataset.lengths_at(by_place)[shuffled]
         used, filtered = usable(lengths, order, self._config)
         return order[used], lengths[used], filtered
+
+    def _order(self, epoch: int, index: int) -> IntArray:
+        """Returns the examples of a window, block by block."""
+        first = index * self._blocks_in_window
+        last = min(first + self._blocks_in_window, self._num_blocks)
+        blocks = np.arange(first, last, dtype=np.int64)
+        if self._shuffle and self.num_windows > 1:
+            blocks = permutation_slice(self._num_blocks, first, last, self._seed, "blocks", epoch)
+        within = np.arange(self._block, dtype=np.int64)
+        order = (blocks[:, None] * self._block + within).reshape(-1)
+        return order[order < self._num_examples]

@@ -11,7 +11,7 @@ from typing_extensions import override
 from seqtrain.batch import Batch
 from seqtrain.data.collate import pad_ragged
 from seqtrain.data.dataset import Dataset
-from seqtrain.data.token_store import TokenStore
+from seqtrain.data.sequence_store import SequenceStore
 from seqtrain.data.vocabulary import EOS, PADDING
 from seqtrain.errors import DataError
 
@@ -28,7 +28,7 @@ class PairDataset(Dataset):
         target: The same, or None for inference.
     """
 
-    def __init__(self, source: TokenStore, target: TokenStore | None = None) -> None:
+    def __init__(self, source: SequenceStore, target: SequenceStore | None = None) -> None:
         if target is not None and len(source) != len(target):
             raise DataError(
                 f"The source has {len(source)} examples and the target {len(target)}. "
@@ -90,7 +90,7 @@ class PairDataset(Dataset):
             num_targets=0,
         )
 
-    def _stores(self) -> list[TokenStore]:
+    def _stores(self) -> list[SequenceStore]:
         return [self.source] if self.target is None else [self.source, self.target]
 
 

@@ -3,37 +3,43 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
+from seqtrain.data.encoding import count_pieces
 from seqtrain.data.parallel_text import (
     TRAIN,
     ParallelSettings,
-    check_line_counts,
+    count_pairs,
+    raw_pairs,
     read_pairs,
     references_of,
 )
+from seqtrain.data.sequence_store import SequenceStore
 from seqtrain.data.side import Side
-from seqtrain.data.text_files import read_lines
 from seqtrain.data.token_store import TokenStore
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
 from seqtrain.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from seqtrain.errors import ConfigError, DataError
 
-T = TypeVar("T")
-Stores = tuple[TokenStore, TokenStore]
+Stores = tuple[SequenceStore, SequenceStore]
 
 
 @dataclass(frozen=True)
 class SideCounts:
-    """What one side of a split holds."""
+    """What one side of a split holds.
+
+    Args:
+        num_tokens: Tokens, eos not counted.
+        num_unknown: Unknown ones among them; None if they were not counted.
+    """
 
     num_tokens: int
-    num_unknown: int
+    num_unknown: int | None
 
-    @property
-    def unknown_percent(self) -> float:
-        """Share of tokens that are unknown, in percent."""
-        return 100.0 * self.num_unknown / self.num_tokens if self.num_tokens else 0.0
+    def __str__(self) -> str:
+        if self.num_unknown is None:
+            return f"{self.num_tokens} tokens"
+        share = self.num_unknown / self.num_tokens if self.num_tokens else 0.0
+        return f"{self.num_tokens} tokens, {100.0 * share:.2f}% unknown"
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class ParallelData:
         target: The same of the target; the same tokenizer and vocabulary objects if joined.
         joined: Source and target ids mean the same symbols.
         split_stores: Source and target ids of each split.
-        split_references: Acceptable texts of each example of each evaluation split.
+        split_references: Acceptable texts of each example, by split; of a split that is not there
+            the reference is the text that the target ids spell.
         counts: What each split holds.
     """
 
@@ -81,11 +88,17 @@ class ParallelData:
 
     def stores(self, split: str) -> Stores:
         """Returns the ids of a split, source and target."""
-        return self._of(self.split_stores, split)
+        if split not in self.split_stores:
+            known = ", ".join(self.split_stores)
+            raise DataError(f"There is no {split!r} here. There are: {known}.")
+        return self.split_stores[split]
 
     def references(self, split: str) -> list[list[str]]:
-        """Returns the acceptable texts of each example of an evaluation split."""
-        return self._of(self.split_references, split)
+        """Returns the acceptable texts of each example of a split."""
+        if split in self.split_references:
+            return self.split_references[split]
+        target = self.stores(split)[1]
+        return [[self.target.decode(target[index])] for index in range(len(target))]
 
     def lines(self) -> list[str]:
         """Returns what there is, for people."""
@@ -94,8 +107,7 @@ class ParallelData:
             dropped = f", {counts.num_dropped} with an empty side dropped"
             text.append(
                 f"{split}: {counts.num_pairs} pairs{dropped if counts.num_dropped else ''}; "
-                f"{_side_line(self.languages[0], counts.source)}; "
-                f"{_side_line(self.languages[1], counts.target)}"
+                f"{self.languages[0]} {counts.source}; {self.languages[1]} {counts.target}"
             )
         sizes = f"{len(self.source.vocabulary)} symbols for both sides"
         if not self.joined:
@@ -105,11 +117,6 @@ class ParallelData:
             )
         return [*text, f"vocabulary: {sizes}"]
 
-    def _of(self, values: dict[str, T], split: str) -> T:
-        if split not in values:
-            raise DataError(f"There is no {split!r} here. There are: {', '.join(values)}.")
-        return values[split]
-
 
 def load_raw_parallel(settings: ParallelSettings) -> ParallelData:
     """Learns tokenizers and vocabularies from raw text and encodes it in memory.
@@ -117,7 +124,7 @@ def load_raw_parallel(settings: ParallelSettings) -> ParallelData:
     Raises:
         DataError: A file cannot be used, or the sides of a split differ in length.
     """
-    line_counts = check_line_counts(settings)
+    line_counts = count_pairs(settings)
     source, target = learn_sides(settings)
     stores: dict[str, Stores] = {}
     references: dict[str, list[list[str]]] = {}
@@ -134,25 +141,31 @@ def load_raw_parallel(settings: ParallelSettings) -> ParallelData:
         )
         counts[split] = count_split(stores[split], num_lines)
         if split != TRAIN:
-            lines = read_lines(settings.path(split, settings.target))
             separator = settings.reference_separator
-            references[split] = [references_of(line, separator) for line in lines]
+            references[split] = [
+                references_of(line, separator) for _, line in raw_pairs(settings, split)
+            ]
     languages = (settings.source, settings.target)
     return ParallelData(languages, source, target, settings.joined, stores, references, counts)
 
 
-def learn_sides(settings: ParallelSettings) -> tuple[Side, Side]:
-    """Learns the tokenizers and vocabularies of both sides from the training text."""
+def learn_sides(settings: ParallelSettings, num_workers: int = 1) -> tuple[Side, Side]:
+    """Learns the tokenizers and vocabularies of both sides from the training text.
+
+    Args:
+        settings: The text.
+        num_workers: Processes that count pieces; the result is the same for any number.
+    """
     if next(read_pairs(settings, TRAIN), None) is None:
         raise DataError(
             f"{settings.path(TRAIN, settings.source)}: no pair has text on both sides. "
             "Give training text."
         )
     if settings.joined:
-        both = _learn(settings, settings.source_tokenizer, (0, 1))
+        both = _learn(settings, settings.source_tokenizer, (0, 1), num_workers)
         return both, both
-    source = _learn(settings, settings.source_tokenizer, (0,))
-    return source, _learn(settings, settings.target_tokenizer, (1,))
+    source = _learn(settings, settings.source_tokenizer, (0,), num_workers)
+    return source, _learn(settings, settings.target_tokenizer, (1,), num_workers)
 
 
 def count_split(stores: Stores, num_lines: int) -> SplitCounts:
@@ -162,7 +175,9 @@ def count_split(stores: Stores, num_lines: int) -> SplitCounts:
     return SplitCounts(num_pairs, num_lines - num_pairs, source, target)
 
 
-def _learn(settings: ParallelSettings, config: TokenizerConfig, columns: tuple[int, ...]) -> Side:
+def _learn(
+    settings: ParallelSettings, config: TokenizerConfig, columns: tuple[int, ...], num_workers: int
+) -> Side:
     if 0 < config.vocab_size <= len(SPECIALS):
         raise ConfigError(
             f"tokenizer.vocab_size={config.vocab_size} leaves no room besides the "
@@ -173,8 +188,7 @@ def _learn(settings: ParallelSettings, config: TokenizerConfig, columns: tuple[i
     # A tokenizer with a closed set of pieces has them all in the vocabulary, seen or not.
     alphabet = tuple(getattr(tokenizer, "alphabet", ()))
     counts = Counter(dict.fromkeys(alphabet, settings.min_count))
-    for line in _train_lines(settings, columns):
-        counts.update(tokenizer.encode(line))
+    counts.update(count_pieces(tokenizer, _train_lines(settings, columns), num_workers))
     return Side(tokenizer, Vocabulary.from_counts(counts, settings.min_count, config.vocab_size))
 
 
@@ -182,7 +196,3 @@ def _train_lines(settings: ParallelSettings, columns: tuple[int, ...]) -> Iterat
     for pair in read_pairs(settings, TRAIN):
         for column in columns:
             yield pair[column]
-
-
-def _side_line(language: str, counts: SideCounts) -> str:
-    return f"{language} {counts.num_tokens} tokens, {counts.unknown_percent:.2f}% unknown"

@@ -1,9 +1,10 @@
-"""Two text files whose lines belong together, by split."""
+"""Pairs of texts by split: two files whose lines belong together, or a table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from seqtrain.data.byte_streams import Location, as_location, exists, find_compressed
+from seqtrain.data.records import is_table, read_records
 from seqtrain.data.text_files import count_lines, read_lines
 from seqtrain.data.tokenizers.base import TokenizerConfig
 from seqtrain.errors import ConfigError, DataError
@@ -19,23 +20,29 @@ class ParallelSettings:
         source: Suffix of the source files, a language code.
         target: Suffix of the target files.
         prefixes: Path of each split without the suffix: {"train": "D/train"} means D/train.en
-            and D/train.de. "train" is trained on; every other split is for evaluation.
+            and D/train.de, or either with .gz, .xz or .zst after it. A file that is there under
+            the very name and ends with .jsonl, .csv, .tsv or .parquet is a table of pairs. "train"
+            is trained on; every other split is for evaluation.
         source_tokenizer: How the source is cut into pieces.
         target_tokenizer: The same for the target.
         joined: One tokenizer (the source's config) and one vocabulary for both sides.
         min_count: Rarer pieces are unknown.
         reference_separator: If set, a target line of an evaluation split may hold several
             references with this between them: the loss is of the first, scores are of all.
+        source_field: Field of a table with the source; empty for the name of the language.
+        target_field: The same of the target.
     """
 
     source: str
     target: str
-    prefixes: dict[str, Path]
+    prefixes: dict[str, Location]
     source_tokenizer: TokenizerConfig
     target_tokenizer: TokenizerConfig
     joined: bool = False
     min_count: int = 0
     reference_separator: str = ""
+    source_field: str = ""
+    target_field: str = ""
 
     def __post_init__(self) -> None:
         for name, value in (("source", self.source), ("target", self.target)):
@@ -57,20 +64,27 @@ class ParallelSettings:
                 f"{self.source_tokenizer.name} and {self.target_tokenizer.name}."
             )
 
-    def path(self, split: str, language: str) -> Path:
-        """Returns the raw file of one side of a split."""
-        return Path(f"{self.prefixes[split]}.{language}")
+    def path(self, split: str, language: str) -> Location:
+        """Returns the raw file of one side of a split; that of a table for both sides."""
+        prefix = self.prefixes[split]
+        if is_table(prefix) and exists(prefix):
+            return prefix
+        return find_compressed(as_location(f"{prefix}.{language}"))
 
 
-def check_line_counts(settings: ParallelSettings) -> dict[str, int]:
-    """Returns the number of lines of each split.
+def count_pairs(settings: ParallelSettings) -> dict[str, int]:
+    """Returns the number of pairs of each split, those with an empty side included.
 
     Raises:
-        DataError: A file is missing or empty, or the sides differ; the message has both counts.
+        DataError: A file is missing, empty or damaged, or the two files of a split differ; the
+            message has both counts.
     """
     counts = {}
     for split in settings.prefixes:
         source, target = (settings.path(split, side) for side in (settings.source, settings.target))
+        if source == target:
+            counts[split] = sum(1 for _ in raw_pairs(settings, split))
+            continue
         num_source, num_target = count_lines(source), count_lines(target)
         if num_source != num_target:
             raise DataError(
@@ -81,14 +95,23 @@ def check_line_counts(settings: ParallelSettings) -> dict[str, int]:
     return counts
 
 
+def raw_pairs(settings: ParallelSettings, split: str) -> Iterator[tuple[str, str]]:
+    """Yields every pair of a split as it stands in the files."""
+    source, target = (settings.path(split, side) for side in (settings.source, settings.target))
+    if source != target:
+        yield from zip(read_lines(source), read_lines(target), strict=True)
+        return
+    fields = (settings.source_field or settings.source, settings.target_field or settings.target)
+    for row in read_records(source, fields):
+        yield row[0], row[1]
+
+
 def read_pairs(settings: ParallelSettings, split: str) -> Iterator[tuple[str, str]]:
     """Yields the pairs of a split: for training those with text on both sides, else every one.
 
     Of several references a pair has the first.
     """
-    sources = read_lines(settings.path(split, settings.source))
-    targets = read_lines(settings.path(split, settings.target))
-    for source, target in zip(sources, targets, strict=True):
+    for source, target in raw_pairs(settings, split):
         if split != TRAIN:
             yield source, references_of(target, settings.reference_separator)[0]
         elif source.strip() and target.strip():

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from seqtrain.data.encoding import Ragged, encode_pairs
 from seqtrain.data.parallel_data import (
     ParallelData,
     SideCounts,
@@ -21,10 +21,12 @@ from seqtrain.data.parallel_data import (
 from seqtrain.data.parallel_text import (
     TRAIN,
     ParallelSettings,
-    check_line_counts,
+    count_pairs,
+    raw_pairs,
     read_pairs,
     references_of,
 )
+from seqtrain.data.progress import with_progress
 from seqtrain.data.side import Side
 from seqtrain.data.text_files import read_lines
 from seqtrain.data.token_store import TokenStore, TokenStoreWriter
@@ -35,10 +37,9 @@ from seqtrain.errors import ConfigError, DataError, MachineError
 CARD = "card.json"
 KIND = "seqtrain parallel text"
 VERSION = 1
-CHUNK_PAIRS = 10_000
 
 
-def prepare_parallel(settings: ParallelSettings, out: Path) -> list[str]:
+def prepare_parallel(settings: ParallelSettings, out: Path, num_workers: int = 1) -> list[str]:
     """Learns tokenizers and vocabularies, encodes every split, and writes a folder.
 
     The folder appears under its name when it is complete. One that this function wrote before is
@@ -47,6 +48,7 @@ def prepare_parallel(settings: ParallelSettings, out: Path) -> list[str]:
     Args:
         settings: The text, and what to make of it.
         out: The folder.
+        num_workers: Processes that encode text; the files are the same for any number.
 
     Returns:
         What it holds, in lines for people.
@@ -57,10 +59,15 @@ def prepare_parallel(settings: ParallelSettings, out: Path) -> list[str]:
         MachineError: The folder cannot be written.
     """
     _refuse_foreign(out)
-    line_counts = check_line_counts(settings)
-    sides = dict(zip((settings.source, settings.target), learn_sides(settings), strict=True))
+    line_counts = count_pairs(settings)
+    learnt = learn_sides(settings, num_workers)
+    sides = dict(zip((settings.source, settings.target), learnt, strict=True))
     with _folder(out) as folder:
-        stores = {split: _write_split(settings, split, sides, folder) for split in line_counts}
+        stores = {}
+        for split, num_lines in line_counts.items():
+            pairs = with_progress(read_pairs(settings, split), split, num_lines, "pairs")
+            encoded = encode_pairs(learnt, pairs, num_workers)
+            stores[split] = _write_split(split, sides, encoded, folder)
         counts = {split: count_split(stores[split], line_counts[split]) for split in stores}
         for split in stores:
             if split != TRAIN:
@@ -68,7 +75,8 @@ def prepare_parallel(settings: ParallelSettings, out: Path) -> list[str]:
         for language, side in sides.items():
             save_tokenizer(side.tokenizer, _tokenizer_path(folder, language))
             side.vocabulary.save(_vocabulary_path(folder, language))
-        card = _card(settings, sides, counts) | {"fingerprints": _fingerprints(sides, stores)}
+        fingerprints = _vocabulary_fingerprints(sides) | _store_fingerprints(sides, stores)
+        card = _card(settings, sides, counts) | {"fingerprints": fingerprints}
         (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         prepared = open_prepared(folder)
     return [*prepared.lines(), f"written to {out}"]
@@ -81,10 +89,15 @@ def open_prepared(path: Path) -> ParallelData:
         DataError: It is not such a folder, or a file in it is damaged or was exchanged.
     """
     card = _read_card(path)
+    if card.get("version") != VERSION:
+        raise DataError(
+            f"{path / CARD}: version {card.get('version')!r}, this program reads {VERSION}. "
+            "Run seqtrain-preprocess again."
+        )
     try:
         languages = (str(card["source"]), str(card["target"]))
         counts = {split: _split_counts(entry) for split, entry in card["splits"].items()}
-        fingerprints = card["fingerprints"]
+        fingerprints = dict(card["fingerprints"])
         separator = str(card["reference_separator"])
         joined = bool(card["joined"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -92,8 +105,10 @@ def open_prepared(path: Path) -> ParallelData:
     if languages[0] == languages[1] or any("/" in name for name in (*languages, *counts)):
         raise _damaged(path / CARD, "the languages or splits are not possible")
     sides = _open_sides(path, languages, joined)
+    for name, found in _vocabulary_fingerprints(sides).items():
+        _same(path, "fingerprint", name, found, fingerprints.get(name))
     stores = {split: _open_stores(path, split, sides) for split in counts}
-    for name, found in _fingerprints(sides, stores).items():
+    for name, found in _store_fingerprints(sides, stores).items():
         _same(path, "fingerprint", name, found, fingerprints.get(name))
     references = {}
     for split in counts:
@@ -107,7 +122,7 @@ def open_prepared(path: Path) -> ParallelData:
 
 
 def _write_split(
-    settings: ParallelSettings, split: str, sides: dict[str, Side], folder: Path
+    split: str, sides: dict[str, Side], encoded: Iterator[list[Ragged]], folder: Path
 ) -> Stores:
     prefixes = [_store_path(folder, split, language) for language in sides]
     with ExitStack() as stack:
@@ -115,17 +130,16 @@ def _write_split(
             stack.enter_context(TokenStoreWriter(prefix, len(side.vocabulary)))
             for prefix, side in zip(prefixes, sides.values(), strict=True)
         ]
-        pairs = read_pairs(settings, split)
-        while chunk := list(islice(pairs, CHUNK_PAIRS)):
-            for column, (writer, side) in enumerate(zip(writers, sides.values(), strict=True)):
-                writer.append_many(side.encode(pair[column]) for pair in chunk)
+        for chunk in encoded:
+            for writer, (flat, lengths) in zip(writers, chunk, strict=True):
+                writer.append_ragged(flat, lengths)
     return TokenStore(prefixes[0]), TokenStore(prefixes[1])
 
 
 def _write_references(settings: ParallelSettings, split: str, folder: Path) -> None:
     path = _references_path(folder, split, settings.target)
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in read_lines(settings.path(split, settings.target)))
+        file.writelines(f"{target}\n" for _, target in raw_pairs(settings, split))
 
 
 def _card(
@@ -145,14 +159,16 @@ def _card(
     }
 
 
-def _fingerprints(sides: dict[str, Side], stores: dict[str, Stores]) -> dict[str, str]:
-    found = {
-        f"dict.{language}.txt": side.vocabulary.fingerprint for language, side in sides.items()
+def _vocabulary_fingerprints(sides: dict[str, Side]) -> dict[str, str]:
+    return {f"dict.{language}.txt": side.vocabulary.fingerprint for language, side in sides.items()}
+
+
+def _store_fingerprints(sides: dict[str, Side], stores: dict[str, Stores]) -> dict[str, str]:
+    return {
+        f"{split}.{language}.index": store.fingerprint
+        for split, pair in stores.items()
+        for language, store in zip(sides, pair, strict=True)
     }
-    for split, pair in stores.items():
-        for language, store in zip(sides, pair, strict=True):
-            found[f"{split}.{language}.index"] = store.fingerprint
-    return found
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -164,14 +180,12 @@ def _read_card(path: Path) -> dict[str, Any]:
             "seqtrain-preprocess wrote."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise _damaged(path / CARD, f"not JSON: {error}") from error
+        raise DataError(
+            f"{path / CARD}: not JSON: {error}. Restore the file, or remove the folder and run "
+            "seqtrain-preprocess again."
+        ) from error
     if not isinstance(card, dict) or card.get("kind") != KIND:
         raise DataError(f"{path / CARD}: not the card of parallel text. Run seqtrain-preprocess.")
-    if card.get("version") != VERSION:
-        raise DataError(
-            f"{path / CARD}: version {card.get('version')!r}, this program reads {VERSION}. "
-            "Run seqtrain-preprocess again."
-        )
     return card
 
 

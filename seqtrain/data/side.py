@@ -1,8 +1,9 @@
 """One side of a text problem: how lines become ids, and ids lines."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,14 @@ class Side:
     def encode(self, line: str) -> npt.NDArray[np.int64]:
         """Returns the ids of a line, without eos."""
         return self.vocabulary.encode(self.tokenizer.encode(line))
+
+    def encode_many(
+        self, lines: Sequence[str]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Returns the ids of lines, one line after the other, and the length of each line."""
+        pieces = self.tokenizer.encode_many(lines)
+        lengths = np.array([len(each) for each in pieces], dtype=np.int64)
+        return self.vocabulary.encode(list(chain.from_iterable(pieces))), lengths
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the line that ids spell; specials other than the unknown symbol are left out."""

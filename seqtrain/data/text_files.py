@@ -1,8 +1,8 @@
 """Text files, read strictly: what is a line is decided by the newline byte alone."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from seqtrain.data.byte_streams import Location, open_stream
 from seqtrain.errors import DataError
 
 BLOCK_BYTES = 1 << 19
@@ -10,7 +10,7 @@ MAX_LINE_BYTES = 1_000_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def read_lines(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[str]:
+def read_lines(path: Location, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[str]:
     r"""Yields the lines of a UTF-8 file without their ends.
 
     Lines end at `\n` or `\r\n` and nowhere else, so that line n of two parallel files stays
@@ -18,7 +18,7 @@ def read_lines(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[str
     allowed.
 
     Args:
-        path: The file.
+        path: The file; one that ends with .gz, .xz or .zst is decompressed.
         max_line_bytes: Longer lines are refused.
 
     Raises:
@@ -32,7 +32,7 @@ def read_lines(path: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[str
         number += len(lines)
 
 
-def count_lines(path: Path) -> int:
+def count_lines(path: Location) -> int:
     """Returns the number of lines that `read_lines` would yield, without decoding them."""
     count, last = 0, b"\n"
     for block in _blocks(path):
@@ -41,21 +41,20 @@ def count_lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Location) -> Iterator[bytes]:
     """Yields the bytes of a file that is not empty, without the byte order mark."""
-    try:
-        with path.open("rb") as file:
-            block = file.read(BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK)
-            if not block:
-                raise DataError(f"{path}: the file is empty. Give a file with at least one line.")
-            while block:
-                yield block
-                block = file.read(BLOCK_BYTES)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}. Give the path of a text file.") from error
+    with open_stream(path) as file:
+        block = file.read(BLOCK_BYTES)
+        if block.startswith(BYTE_ORDER_MARK):
+            block = block.removeprefix(BYTE_ORDER_MARK) or file.read(BLOCK_BYTES)
+        if not block:
+            raise DataError(f"{path}: the file is empty. Give a file with at least one line.")
+        while block:
+            yield block
+            block = file.read(BLOCK_BYTES)
 
 
-def _whole_lines(path: Path, max_line_bytes: int) -> Iterator[bytes]:
+def _whole_lines(path: Location, max_line_bytes: int) -> Iterator[bytes]:
     """Yields blocks that end with a newline, but for the end of the file."""
     number, rest = 1, b""
     for block in _blocks(path):
@@ -73,7 +72,7 @@ def _whole_lines(path: Path, max_line_bytes: int) -> Iterator[bytes]:
         yield rest
 
 
-def _decode(path: Path, number: int, block: bytes, max_line_bytes: int) -> list[str]:
+def _decode(path: Location, number: int, block: bytes, max_line_bytes: int) -> list[str]:
     """Returns the lines of a block whose first has this number."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
@@ -94,13 +93,13 @@ def _decode(path: Path, number: int, block: bytes, max_line_bytes: int) -> list[
     return lines
 
 
-def _fault(path: Path, number: int, block: bytes, place: int, what: str) -> DataError:
+def _fault(path: Location, number: int, block: bytes, place: int, what: str) -> DataError:
     line = number + block.count(b"\n", 0, place)
     byte = place - block.rfind(b"\n", 0, place)
     return DataError(f"{path}:{line}: byte {byte}: {what}.")
 
 
-def _too_long(path: Path, line: int, max_line_bytes: int) -> DataError:
+def _too_long(path: Location, line: int, max_line_bytes: int) -> DataError:
     return DataError(
         f"{path}:{line}: byte {max_line_bytes + 1}: the line is longer than {max_line_bytes} "
         "bytes: split it."

@@ -1,4 +1,4 @@
-"""Sequences of ids in two memory-mapped files: PREFIX.tokens and PREFIX.index.
+"""Sequences of ids in two files that are never read as a whole: PREFIX.tokens and PREFIX.index.
 
 PREFIX.tokens holds the ids of all sequences one after the other, little-endian, in the narrowest
 unsigned type. PREFIX.index holds a header and where each sequence begins, int64 [count + 1].
@@ -16,8 +16,15 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
-from seqtrain.data.collate import ranges
+from seqtrain.data.array_file import ArrayFile, runs
+from seqtrain.data.sequence_store import (
+    SequenceStore,
+    check_extents,
+    check_ids,
+    check_indices,
+)
 from seqtrain.errors import DataError, MachineError
 
 MAGIC = b"SEQTOKEN"
@@ -25,14 +32,12 @@ VERSION = 1
 # magic, version, bytes per token, count, total, vocab_size, crc of tokens, crc of offsets
 HEADER = struct.Struct("<8sIIQQQII")
 HEADER_BYTES = 56  # the header, its own crc32 and four zero bytes
-VERIFY_BYTES = 64 << 20
 FLUSH_TOKENS = 1 << 18
-READ_BYTES = 16 << 20
 Ids = Sequence[int] | npt.NDArray[np.int64]
 WAY_OUT = "The file is damaged: restore it, or run seqtrain-preprocess again."
 
 
-class TokenStore:
+class TokenStore(SequenceStore):
     """Read-only sequences of ids, from files or from memory.
 
     Opening reads the header and compares the sizes. The checksums of files of up to 64 MB are
@@ -50,7 +55,7 @@ class TokenStore:
         self._prefix: Path | None = Path(prefix)
         self._open()
         for path, array in self._files():
-            if array.nbytes <= VERIFY_BYTES:
+            if array.is_small:
                 self._verify_file(path, array)
 
     @classmethod
@@ -60,68 +65,53 @@ class TokenStore:
         store = cls.__new__(cls)
         store._prefix = None
         store.vocab_size = vocab_size
-        store._offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
-        store._tokens = np.concatenate(
+        offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
+        tokens = np.concatenate(
             [np.zeros(0, np.int64), *arrays], dtype=token_dtype(vocab_size), casting="unsafe"
         )
-        store._crcs = (zlib.crc32(store._tokens.data), zlib.crc32(store._offsets.data))
+        store._offsets, store._tokens = ArrayFile.in_memory(offsets), ArrayFile.in_memory(tokens)
+        store._crcs = (zlib.crc32(tokens.data), zlib.crc32(offsets.data))
         return store
 
-    vocab_size: int
-    """Every id is below it."""
-
+    @override
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def __getitem__(self, index: int) -> npt.NDArray[np.int64]:
-        return self.gather(np.array([index]))[0]
-
     @property
+    @override
     def num_tokens(self) -> int:
-        """Ids of all sequences together."""
         return len(self._tokens)
 
     @property
-    def lengths(self) -> npt.NDArray[np.int32]:
-        """Length of every sequence, [count]; computed anew at each read."""
-        return np.diff(self._offsets).astype(np.int32)
-
-    @property
+    @override
     def fingerprint(self) -> str:
         """Hash of the content, the same in memory and in files."""
         parts = (len(self), self.num_tokens, self.vocab_size, *self._crcs)
         return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
+    @override
     def lengths_at(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Returns the lengths of some sequences, [indices]; the rest is not touched."""
-        return self._extents(indices)[1]
+        check_indices(indices, len(self), self._name(""))
+        # Neighbours share a read: one more offset than there are entries in each stretch.
+        begins, sizes = runs(indices)
+        offsets = self._offsets.at_ranges(begins, sizes + 1)
+        is_begin = np.ones(len(offsets), dtype=np.bool_)
+        is_begin[np.cumsum(sizes + 1) - 1] = False
+        places = np.flatnonzero(is_begin)
+        return self._checked(indices, offsets[places], offsets[places + 1])[1]
 
+    @override
     def gather(
         self, indices: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Returns some sequences, in the order of their indices.
-
-        Returns:
-            Their ids one after the other, [sum of lengths], and their lengths, [indices].
-
-        Raises:
-            DataError: The file is damaged there; the message names the entry.
-        """
         begins, lengths = self._extents(indices)
-        flat = self._tokens[ranges(begins, lengths)].astype(np.int64)
-        if len(flat) and int(flat.max()) >= self.vocab_size:
-            place = int(np.argmax(flat >= self.vocab_size))
-            entry = int(indices[np.searchsorted(np.cumsum(lengths), place, side="right")])
-            raise DataError(
-                f"{self._name('.tokens')}: entry {entry} holds the id {flat[place]}, but there "
-                f"are {self.vocab_size} symbols. {WAY_OUT}"
-            )
+        flat = self._tokens.at_ranges(begins, lengths).astype(np.int64)
+        check_ids(flat, indices, lengths, self.vocab_size, self._name(".tokens"))
         return flat, lengths
 
+    @override
     def count(self, token: int) -> int:
-        """Returns how often an id occurs; reads everything."""
-        blocks = range(0, self.num_tokens, READ_BYTES)
-        return sum(int((self._tokens[at : at + READ_BYTES] == token).sum()) for at in blocks)
+        return sum(int((block == token).sum()) for block in self._tokens.blocks())
 
     def verify(self) -> None:
         """Reads everything and compares it with the checksums.
@@ -135,17 +125,19 @@ class TokenStore:
     def _extents(
         self, indices: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
-            raise IndexError(f"{self._name('')} holds entries 0 to {len(self) - 1}.")
-        begins, ends = self._offsets[indices], self._offsets[indices + 1]
-        bad = (begins < 0) | (ends < begins) | (ends > self.num_tokens)
-        if bad.any():
-            place = int(np.argmax(bad))
-            raise DataError(
-                f"{self._name('.index')}: entry {int(indices[place])} reaches from "
-                f"{begins[place]} to {ends[place]} of {self.num_tokens} tokens. {WAY_OUT}"
-            )
-        return begins, ends - begins
+        check_indices(indices, len(self), self._name(""))
+        offsets = self._offsets.at_ranges(indices, np.full(len(indices), 2)).reshape(-1, 2)
+        return self._checked(indices, offsets[:, 0], offsets[:, 1])
+
+    def _checked(
+        self,
+        indices: npt.NDArray[np.int64],
+        begins: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        lengths = ends - begins
+        check_extents(indices, begins, lengths, self.num_tokens, self._name(".index"))
+        return begins, lengths
 
     def _open(self) -> None:
         index_path, tokens_path = self._path(".index"), self._path(".tokens")
@@ -164,21 +156,21 @@ class TokenStore:
         _check_size(tokens_path, width * total)
         self.vocab_size = vocab_size
         self._crcs = (crcs[0], crcs[1])
-        self._offsets = _map(index_path, np.dtype("<i8"), HEADER_BYTES, count + 1)
-        self._tokens = _map(tokens_path, token_dtype(vocab_size), 0, total)
-        if self._offsets[0] != 0 or self._offsets[-1] != total:
+        self._offsets = ArrayFile(index_path, np.dtype("<i8"), HEADER_BYTES, count + 1)
+        self._tokens = ArrayFile(tokens_path, token_dtype(vocab_size), 0, total)
+        first, last = self._offsets.at(np.array([0, count])).tolist()
+        if first != 0 or last != total:
             raise DataError(
-                f"{index_path}: the entries span {self._offsets[0]} to {self._offsets[-1]}, "
-                f"not 0 to {total}. {WAY_OUT}"
+                f"{index_path}: the entries span {first} to {last}, not 0 to {total}. {WAY_OUT}"
             )
 
-    def _files(self) -> list[tuple[str, npt.NDArray[Any]]]:
+    def _files(self) -> list[tuple[str, ArrayFile]]:
         return [(".tokens", self._tokens), (".index", self._offsets)]
 
-    def _verify_file(self, suffix: str, array: npt.NDArray[Any]) -> None:
-        crc, step = 0, READ_BYTES // array.itemsize
-        for begin in range(0, len(array), step):
-            crc = zlib.crc32(array[begin : begin + step].data, crc)
+    def _verify_file(self, suffix: str, array: ArrayFile) -> None:
+        crc = 0
+        for block in array.blocks():
+            crc = zlib.crc32(block.data, crc)
         if crc != self._crcs[suffix == ".index"]:
             raise DataError(f"{self._name(suffix)}: the checksum differs. {WAY_OUT}")
 
@@ -241,6 +233,20 @@ class TokenStoreWriter:
         """Adds several sequences."""
         for ids in sequences:
             self.append(ids)
+
+    def append_ragged(self, flat: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> None:
+        """Adds sequences that stand one after the other.
+
+        Args:
+            flat: Their ids, [sum of lengths].
+            lengths: Length of each.
+        """
+        self._flush()
+        _checked_ids(flat, self._vocab_size, self._count)
+        self._write(0, flat.astype(self._dtype))
+        self._write(1, (self._total + np.cumsum(lengths)).astype("<i8"))
+        self._count += len(lengths)
+        self._total += len(flat)
 
     def close(self) -> None:
         """Writes what waits, makes it durable and gives the files their names."""
@@ -340,10 +346,3 @@ def _check_size(path: Path, expected: int) -> None:
         raise DataError(f"{path}: {error.strerror}. Run seqtrain-preprocess.") from error
     if size != expected:
         raise DataError(f"{path}: has {size} bytes, its index says {expected}. {WAY_OUT}")
-
-
-def _map(path: Path, dtype: np.dtype[Any], begin: int, count: int) -> npt.NDArray[Any]:
-    if count == 0:
-        return np.zeros(0, dtype=dtype)
-    # A plain array over the map: indexing numpy's memmap class is several times slower.
-    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=begin, shape=(count,)))

@@ -1,6 +1,8 @@
 """Which process of how many this is, and its connection to the others."""
 
+import gc
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,16 +12,26 @@ from typing import Self
 import torch
 import torch.distributed as dist
 
+# Its functions have the group that there is when it is imported, which torch does late, as their
+# default, and so would keep the group and its threads for ever.
+import torch.distributed.nn.functional
+
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.orphans import end_with_launcher
 from seqtrain.errors import ConfigError, DistributedError
 
 BACKENDS = ("gloo", "nccl")
 
+_SECONDS_TO_LET_GO = 0.2
+
 
 @dataclass(kw_only=True)
 class DistributedConfig:
-    """Training in several processes, each with a copy of the model and its own micro-batches."""
+    """Training in several processes, each with a copy of the model and its own micro-batches.
+
+    A micro-batch may leave parameters unused (a dropped layer, a head without targets), other ones
+    on every process: they have the gradient zero, as in one process. Nothing is to be set for it.
+    """
 
     num_processes: int = 1
     """Processes that the command starts on this machine; leave it at 1 under torchrun."""
@@ -29,9 +41,6 @@ class DistributedConfig:
 
     timeout_seconds: float = 1800.0
     """Seconds after which a process gives up waiting for the others."""
-
-    find_unused_parameters: bool = False
-    """Whether some parameters may take no part in a loss. Costs a walk over the graph."""
 
     bucket_cap_mb: int = 25
     """MiB of gradients that are sent together while the backward pass goes on."""
@@ -97,6 +106,8 @@ class DistributedContext:
     def connected(self, config: DistributedConfig, device: torch.device) -> Iterator[Collectives]:
         """Connects to the other processes for the time of a `with` block.
 
+        No wrapped model should be left when the block ends: it keeps the threads of the connection.
+
         Args:
             config: The run's section.
             device: Where this process trains, with its index: cuda:0.
@@ -116,8 +127,15 @@ class DistributedContext:
         try:
             collectives.barrier()
             yield collectives
+        except BaseException:
+            # The traceback keeps the group, see below; its threads let go of the last tensors.
+            time.sleep(_SECONDS_TO_LET_GO)
+            raise
         finally:
             dist.destroy_process_group()
+            # The threads of a group end with it. One that lets go of a tensor when Python has
+            # begun to end would abort the process, so a wrapped model must not keep the group.
+            gc.collect()
 
     def _join(self, backend: str, config: DistributedConfig, device: torch.device) -> None:
         try:

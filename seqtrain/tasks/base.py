@@ -1,11 +1,12 @@
 """What a task is: the data of a problem, and everything that depends on what the data means."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
 from seqtrain.models.base import Model, ModelContext
@@ -66,6 +67,13 @@ class Task(ABC):
     def describe(self) -> list[str]:
         """Returns lines for the first screen: sizes, vocabulary, unknown share."""
         return []
+
+    def batch_transform(self) -> Callable[[Batch], Batch] | None:
+        """Returns what to do with each micro-batch of training on its device; None for nothing.
+
+        It draws from torch's generators, which were seeded from (seed, update, micro-batch).
+        """
+        return None
 
     def scorers(self) -> list[Scorer]:
         """Returns what compares generated outputs with references; none if nothing is generated."""

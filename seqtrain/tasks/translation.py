@@ -7,7 +7,9 @@ from typing import Any, Self
 
 from typing_extensions import override
 
+from seqtrain.data.byte_streams import as_location
 from seqtrain.data.dataset import Dataset
+from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
 from seqtrain.data.parallel_text import ParallelSettings
@@ -33,15 +35,24 @@ class TranslationConfig(TaskConfig):
     target: str = ""
     """Ending of the target files: de."""
     train: str = ""
-    """Path of the training text without its ending: text/train reads text/train.en."""
+    """Path of the training text without its ending: text/train reads text/train.en. Or the path
+    of a table of pairs that ends with .jsonl, .csv, .tsv or .parquet. Files may be compressed
+    (.gz, .xz, .zst) and behind a URL."""
     valid: str = ""
     """The same for validation."""
     test: str = ""
     """The same for the test."""
     extra_splits: dict[str, str] = field(default_factory=dict)
     """Further evaluation texts by split name, for `validation.splits`."""
+    source_field: str = ""
+    """Field of a table that holds the source; empty for the name in `source`. In JSON lines
+    translation.en is the field en of translation; a number is a column of CSV without names."""
+    target_field: str = ""
+    """The same of the target."""
     tokenizer: str = "sentencepiece"
-    """Registered tokenizer: sentencepiece, word, char or byte."""
+    """Registered tokenizer: sentencepiece, word, char, byte or pieces. A folder of
+    fairseq-preprocess has pieces already: there sentencepiece counts only with the option model,
+    and without it outputs are joined as the marks of the vocabulary tell."""
     target_tokenizer: str = ""
     """Tokenizer of the target, where it is another one."""
     vocab_size: int = 0
@@ -92,7 +103,7 @@ class TranslationTask(Task):
     @override
     def load(cls, config: TranslationConfig, seed: int) -> Self:
         if config.data:
-            data = open_prepared(Path(config.data))
+            data = _open_folder(config)
         elif config.train or config.valid or config.test:
             data = load_raw_parallel(parallel_settings(config))
         else:
@@ -110,7 +121,7 @@ class TranslationTask(Task):
     @classmethod
     @override
     def prepare(cls, config: TranslationConfig, out: Path, num_workers: int) -> list[str]:
-        return prepare_parallel(parallel_settings(config), out)
+        return prepare_parallel(parallel_settings(config), out, num_workers)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -182,6 +193,17 @@ class TranslationTask(Task):
         return PairDataset(store)
 
 
+def _open_folder(config: TranslationConfig) -> ParallelData:
+    """Opens a folder of seqtrain-preprocess or of fairseq-preprocess."""
+    path = Path(config.data)
+    if not is_fairseq_folder(path):
+        return open_prepared(path)
+    # The text was cut into pieces before; a sentencepiece tokenizer would have to know how.
+    is_given = config.tokenizer != "sentencepiece" or "model" in config.tokenizer_options
+    tokenizers = _tokenizers(config) if is_given else None
+    return open_fairseq(path, (config.source, config.target), tokenizers)
+
+
 def parallel_settings(config: TranslationConfig) -> ParallelSettings:
     """Returns what preparing parallel text needs to know.
 
@@ -192,21 +214,27 @@ def parallel_settings(config: TranslationConfig) -> ParallelSettings:
         if not getattr(config, key):
             raise ConfigError(f"task.{key} is not set: it is the ending of the files, as in en.")
     prefixes = {"train": config.train, "valid": config.valid, "test": config.test}
-    source = _tokenizer(config.tokenizer, config.vocab_size, config.tokenizer_options)
-    target = source
-    if config.target_tokenizer:
-        target = _tokenizer(
-            config.target_tokenizer, config.vocab_size, config.target_tokenizer_options
-        )
+    source, target = _tokenizers(config)
     return ParallelSettings(
         source=config.source,
         target=config.target,
-        prefixes={k: Path(v) for k, v in (prefixes | config.extra_splits).items() if v},
+        prefixes={k: as_location(v) for k, v in (prefixes | config.extra_splits).items() if v},
         source_tokenizer=source,
-        target_tokenizer=replace(target),
+        target_tokenizer=target,
         joined=config.joined,
         min_count=config.min_count,
         reference_separator=config.reference_separator,
+        source_field=config.source_field,
+        target_field=config.target_field,
+    )
+
+
+def _tokenizers(config: TranslationConfig) -> tuple[TokenizerConfig, TokenizerConfig]:
+    source = _tokenizer(config.tokenizer, config.vocab_size, config.tokenizer_options)
+    if not config.target_tokenizer:
+        return source, replace(source)
+    return source, _tokenizer(
+        config.target_tokenizer, config.vocab_size, config.target_tokenizer_options
     )
 
 

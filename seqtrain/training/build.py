@@ -15,6 +15,7 @@ from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import MachineError
 from seqtrain.lr_schedulers.base import LR_SCHEDULERS
 from seqtrain.models.base import MODELS, Model, ModelContext
+from seqtrain.optim.averaging import WeightAverage
 from seqtrain.optim.base import OPTIMIZERS
 from seqtrain.optim.precision import Precision
 from seqtrain.tasks.base import TASKS, Task
@@ -103,10 +104,14 @@ def build_trainer(
             seed=config.seed,
             update_freq=config.optimization.update_freq,
             clip_norm=config.optimization.clip_norm,
+            clip_value=config.optimization.clip_value,
+            grad_noise=config.optimization.grad_noise,
+            grad_noise_decay=config.optimization.grad_noise_decay,
         ),
         device=device,
         collectives=collectives,
         distributed=config.distributed,
+        averaging=_build_averaging(config, model, criterion),
     )
 
 
@@ -114,6 +119,8 @@ def build_run(config: RunConfig, collectives: Collectives, device: torch.device)
     """Builds all parts of a run; opens data, writes nothing."""
     task = build_task(config)
     trainer = build_trainer(config, task.context, device, collectives)
+    trainer.batch_transform = task.batch_transform()
+    trainer.criterion.prepare_training(task.state_dict(), device)
     iterator = EpochIterator(
         task.dataset("train"),
         config.dataset,
@@ -160,6 +167,12 @@ def build_log_writers(config: RunConfig, states: Mapping[str, Any] | None) -> di
         )
         for name, section in config.log_writer.items()
     }
+
+
+def _build_averaging(config: RunConfig, model: Model, criterion: Criterion) -> WeightAverage | None:
+    if config.ema.kind == "none":
+        return None
+    return WeightAverage(config.ema, {"model": model, "criterion": criterion})
 
 
 def _named_parameters(model: Model, criterion: Criterion) -> list[tuple[str, nn.Parameter]]:

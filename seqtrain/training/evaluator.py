@@ -17,7 +17,7 @@ from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model
 from seqtrain.optim.precision import Precision
 from seqtrain.tasks.base import Task
-from seqtrain.training.trainer import evaluate_batch
+from seqtrain.training.loss_module import evaluate_batch
 
 
 @dataclass(frozen=True)

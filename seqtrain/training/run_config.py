@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from seqtrain.errors import ConfigError
 from seqtrain.generation.base import GenerationConfig
 from seqtrain.lr_schedulers.base import LR_SCHEDULERS
 from seqtrain.models.base import MODELS
+from seqtrain.optim.averaging import AveragingConfig
 from seqtrain.optim.base import OPTIMIZERS
 from seqtrain.optim.precision import PrecisionConfig
 from seqtrain.registry import ComponentConfig, Registry
@@ -38,6 +40,13 @@ class OptimizationConfig:
     """Micro-batches that each process accumulates for one update."""
     clip_norm: float = 1.0
     """Largest 2-norm of the gradient of an update; 0 for no clipping."""
+    clip_value: float = 0.0
+    """Largest size of a single value of the gradient, after clip_norm; 0 for no clipping."""
+    grad_noise: float = 0.0
+    """Variance of normal noise on the gradient of the first update, after clipping; 0 for none
+    (Neelakantan et al. 2015)."""
+    grad_noise_decay: float = 0.55
+    """The variance of the noise on update n is grad_noise / n ** grad_noise_decay."""
     max_skipped_updates: int = 20
     """Stop after this many updates in a row with a non-finite gradient."""
 
@@ -52,6 +61,12 @@ class OptimizationConfig:
             )
         if self.clip_norm < 0:
             raise ConfigError(f"optimization.clip_norm must not be negative, got {self.clip_norm}.")
+        for name in ("clip_value", "grad_noise", "grad_noise_decay"):
+            value = getattr(self, name)
+            if not (value >= 0 and math.isfinite(value)):
+                raise ConfigError(
+                    f"optimization.{name} must be finite and not negative, got {value}."
+                )
 
 
 @dataclass(kw_only=True)
@@ -153,6 +168,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    ema: AveragingConfig = field(default_factory=AveragingConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     callback: dict[str, Any] = field(default_factory=dict)
@@ -223,6 +239,7 @@ CHANGEABLE_ON_RESUME = (
     "validation.*",
     "checkpoint.*",
     "distributed.*",
+    "ema.*",
     "generation.*",
     "logging.*",
     "log_writer.*",

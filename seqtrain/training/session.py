@@ -10,16 +10,17 @@ import torch
 
 from seqtrain.checkpoint.load import read_checkpoint, resolve
 from seqtrain.checkpoint.retention import clean_leftovers
+from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedContext
 from seqtrain.errors import ConfigError
 from seqtrain.files import RunLock, ensure_writable_directory, write_atomically
 from seqtrain.optim.precision import choose_cpu_products
-from seqtrain.tasks.base import TASKS, Task
 from seqtrain.training.build import Run, build_run, choose_device
 from seqtrain.training.first_screen import first_screen, last_screen, parameter_lines
 from seqtrain.training.init_from import init_from, symbol_rows
 from seqtrain.training.run_config import RunConfig
+from seqtrain.training.saved_run import read_run
 from seqtrain.training.train_loop import TrainLoop, TrainResult
 
 
@@ -39,15 +40,22 @@ def train_run(config: RunConfig, about: Mapping[str, Any]) -> TrainResult:
     device = choose_device(config.device, context.local_rank)
     choose_cpu_products(config.precision)
     with context.connected(config.distributed, device) as collectives:
-        collectives.require_equal(_comparable(config), "the configuration")
-        if config.dry_run:
-            return _dry_run(build_run(config, collectives, device))
-        with _run_directory(config, collectives):
-            run = build_run(config, collectives, device)
-            result = TrainLoop(run, about, lambda: _init_from(run)).train(_announce)
-            if collectives.rank == 0:
-                _finish(config, result)
-            return result
+        # A function of its own, so that nothing of the run is left when the connection ends.
+        return _train_connected(config, about, device, collectives)
+
+
+def _train_connected(
+    config: RunConfig, about: Mapping[str, Any], device: torch.device, collectives: Collectives
+) -> TrainResult:
+    collectives.require_equal(_comparable(config), "the configuration")
+    if config.dry_run:
+        return _dry_run(build_run(config, collectives, device))
+    with _run_directory(config, collectives):
+        run = build_run(config, collectives, device)
+        result = TrainLoop(run, about, lambda: _init_from(run)).train(_announce)
+        if collectives.rank == 0:
+            _finish(config, result)
+        return result
 
 
 def _announce(loop: TrainLoop) -> list[str]:
@@ -75,7 +83,7 @@ def _run_directory(config: RunConfig, collectives: Collectives) -> Iterator[None
     ensure_writable_directory(run_dir)
     with RunLock(run_dir):
         checkpoints = run_dir / "checkpoints"
-        checkpoints.mkdir(exist_ok=True)
+        ensure_writable_directory(checkpoints)
         clean_leftovers(checkpoints)
         collectives.barrier()
         yield
@@ -86,10 +94,9 @@ def _init_from(run: Run) -> list[str]:
     settings = run.config.checkpoint
     if not settings.init_from:
         return []
-    names = ("model", "task", "config")
-    other = read_checkpoint(resolve(Path(settings.init_from)), names=names).parts
-    config = RunConfig.parse(other["config"])
-    task: Task = TASKS.get(config.task.name).cls.from_state(config.task, other["task"])
+    names = ("task", "config", *WEIGHT_PARTS)
+    other = read_checkpoint(resolve(Path(settings.init_from)), names=names)
+    _, task = read_run(other)
     old, new = task.vocabularies(), run.task.vocabularies()
     sides = run.trainer.model.vocabulary_rows()
 
@@ -101,7 +108,8 @@ def _init_from(run: Run) -> list[str]:
             return None
         return symbol_rows(old[side], new[side])
 
-    report = init_from(run.trainer.model, other["model"], settings.init_prefixes, rows)
+    weights = usable_weights(other.parts).model
+    report = init_from(run.trainer.model, weights, settings.init_prefixes, rows)
     return report.lines()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from seqtrain.checkpoint.load import LoadedCheckpoint, read_checkpoint
 from seqtrain.checkpoint.retention import apply_retention, best_checkpoint, record_score
+from seqtrain.checkpoint.weights import WEIGHT_PARTS
 from seqtrain.errors import ConfigError, NumericError
 from seqtrain.training.build import Run, build_log_writers
 from seqtrain.training.callbacks.base import Callback, Request
@@ -95,7 +96,8 @@ class TrainLoop:
             self.log.message(line)
         with self.signals.installed():
             self._fire("on_train_start")
-            stopping = self._is_finished()
+            # The same on all ranks here: it comes from the checkpoint.
+            stopping = self._is_finished() or self._is_out_of_patience() or self._is_out_of_time()
             while not stopping:
                 stopping = self._train_epoch()
             test = {} if self._is_interrupted else self._final_test()
@@ -104,7 +106,7 @@ class TrainLoop:
         return TrainResult(
             num_updates=self.trainer.num_updates,
             best_metric=self.state.best_value,
-            best_checkpoint=best_checkpoint(self.run.checkpoints),
+            best_checkpoint=self._best_checkpoint(),
             test=test,
             signal=self.signals.received,
         )
@@ -169,11 +171,12 @@ class TrainLoop:
 
     def _is_finished(self) -> bool:
         limits: OptimizationConfig = self.config.optimization
-        if limits.stop_time_hours and self.state.train_seconds > limits.stop_time_hours * 3600:
-            self.trainer.request_stop()  # ranks have different clocks, so they agree on it
         return (0 < limits.max_update <= self.trainer.num_updates) or (
             0 < limits.max_epoch < self.iterator.position.epoch
         )
+
+    def _is_out_of_time(self) -> bool:
+        return 0 < self.config.optimization.stop_time_hours * 3600 < self.state.train_seconds
 
     def _is_out_of_patience(self) -> bool:
         return 0 < self.config.checkpoint.patience <= self.state.validations_since_best
@@ -218,8 +221,7 @@ class TrainLoop:
     def _validate(self) -> bool:
         """Validates all splits; returns whether the first one has a new best value."""
         values: dict[str, float] = {}
-        self.trainer.optimizer.prepare_for_evaluation()
-        with self._paused_clocks():
+        with self._paused_clocks(), self.trainer.evaluation_weights():
             for index, split in enumerate(self.config.validation.splits):
                 self._fire("on_validation_start", split)
                 found = self.run.evaluator.evaluate(split, self.config.validation.generate).values
@@ -246,7 +248,8 @@ class TrainLoop:
             if split not in self.run.task.splits():
                 raise ConfigError(
                     f"validation.splits names {split!r}; the data has "
-                    f"{', '.join(self.run.task.splits())}."
+                    f"{', '.join(self.run.task.splits())}. Name some of these, or none with "
+                    "validation.splits=[]."
                 )
         if not config.splits:
             return
@@ -274,8 +277,7 @@ class TrainLoop:
         if not config.test_split or config.test_split not in self.run.task.splits():
             return {}
         self._fire("on_test_start")
-        self.trainer.optimizer.prepare_for_evaluation()
-        with self._paused_clocks():
+        with self._paused_clocks(), self.trainer.evaluation_weights():
             values = self.run.evaluator.evaluate(config.test_split, config.test_generate).values
         self._fire("on_test_end", values)
         self._write("test", {f"test_{name}": value for name, value in values.items()})
@@ -283,12 +285,16 @@ class TrainLoop:
 
     def _final_test(self) -> dict[str, float]:
         """Tests the best checkpoint, or the last weights where nothing was validated."""
-        best = best_checkpoint(self.run.checkpoints)
+        best = self._best_checkpoint()
         if best is not None:
-            parts = read_checkpoint(best, names=("model", "criterion")).parts
-            self.trainer.model.load_state_dict(parts["model"])
-            self.trainer.criterion.load_state_dict(parts.get("criterion", {}))
+            self.trainer.load_weights(read_checkpoint(best, names=WEIGHT_PARTS).parts)
         return self._test()
+
+    def _best_checkpoint(self) -> Path | None:
+        """Returns what the first rank, which keeps the list, knows as the best."""
+        best = best_checkpoint(self.run.checkpoints) if self.run.collectives.rank == 0 else None
+        agreed = self.run.collectives.broadcast_json(str(best) if best else None)
+        return Path(agreed) if agreed else None
 
     def _save(self) -> None:
         if self._saved_update == self.trainer.num_updates:
@@ -372,6 +378,8 @@ class TrainLoop:
         now = time.monotonic()
         self.state.train_seconds += now - self._clock
         self._clock = now
+        if self._is_out_of_time():
+            self.trainer.request_stop()  # ranks have different clocks, so they agree on it
 
     @contextmanager
     def _paused_clocks(self) -> Iterator[None]:

@@ -1,12 +1,13 @@
 """The Trainer: performs one update at a time, and saves and restores all that an update changes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqtrain import rng
 from seqtrain.batch import Batch
@@ -21,8 +22,11 @@ from seqtrain.errors import CheckpointError
 from seqtrain.lr_schedulers.base import LRScheduler
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model
+from seqtrain.optim.averaging import WeightAverage
 from seqtrain.optim.base import OptimizerWrapper
+from seqtrain.optim.gradient_changes import add_grad_noise, clip_grad_values
 from seqtrain.optim.precision import Precision
+from seqtrain.training.loss_module import LossModule, check_module_state, evaluate_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,9 @@ class UpdateSettings:
     seed: int
     update_freq: int = 1
     clip_norm: float = 0.0
+    clip_value: float = 0.0
+    grad_noise: float = 0.0
+    grad_noise_decay: float = 0.55
 
 
 @dataclass(kw_only=True)
@@ -68,19 +75,6 @@ class StepResult:
     ends_epoch: bool = False
 
 
-class LossModule(nn.Module):
-    """Model and criterion as one module, so that every parameter is used inside its forward."""
-
-    def __init__(self, model: Model, criterion: Criterion) -> None:
-        super().__init__()
-        self.model = model
-        self.criterion = criterion
-
-    def forward(self, batch: Batch) -> LossOutput:
-        """Returns the summed loss of a batch."""
-        return self.criterion(self.model, batch)
-
-
 @dataclass(kw_only=True)
 class Trainer:
     """Owns the model, the criterion, the optimizer wrapper and the LR scheduler.
@@ -99,6 +93,10 @@ class Trainer:
     collectives: Collectives
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     hooks: UpdateHooks = field(default_factory=UpdateHooks)
+    batch_transform: Callable[[Batch], Batch] | None = None
+    """The task's, for training alone; its randomness is the micro-batch's."""
+    averaging: WeightAverage | None = None
+    """Average of the weights of the model and the criterion above."""
     num_updates: int = 0
     """Updates applied since the run began."""
 
@@ -137,7 +135,7 @@ class Trainer:
         def mean_loss_again() -> Tensor:
             """What LBFGS asks for: the same loss and gradients at other parameters."""
             _, again = self.compute_gradients(micro_batches, first_index)
-            self.optimizer.clip_grad_norm(self.settings.clip_norm)
+            self._change_gradients()
             return again[4] / again[0]
 
         closure = mean_loss_again if self.optimizer.needs_closure else None
@@ -158,11 +156,17 @@ class Trainer:
         for index, batch in enumerate(micro_batches):
             rng.seed(self.settings.seed, "update", self.num_updates, first_index + index)
             is_last = index == len(micro_batches) - 1
+            batch = batch.to(self.device)
+            if self.batch_transform is not None:
+                batch = self.batch_transform(batch)
             with gradient_sync(self.loss_module, enabled=is_last):
-                loss = self._forward_and_backward(batch.to(self.device))
+                loss = self._forward_and_backward(batch)
             metrics.merge(loss.metrics)
             totals += self._totals(batch, loss)
         metrics, totals = self._reduce(metrics, totals)
+        for parameter in self.optimizer.parameters.values():
+            if parameter.grad is None:  # unused in one process; several have made it zero already
+                parameter.grad = torch.zeros_like(parameter)
         # DDP has averaged the gradients over ranks; the mean is over targets, so undo that.
         self.optimizer.scale_grads(self.collectives.world_size / totals[0].clamp(min=1.0))
         return metrics, totals
@@ -175,7 +179,7 @@ class Trainer:
         closure: Callable[[], Tensor] | None = None,
     ) -> StepResult:
         """Applies the gradients, unless they are not finite: then nothing is touched."""
-        grad_norm = self.optimizer.clip_grad_norm(self.settings.clip_norm)
+        grad_norm = self._change_gradients()
         lr = self.lr_scheduler.lr_at(self.num_updates + 1)
         self.optimizer.set_lr(lr)
         if self.hooks.gradients_ready:
@@ -186,6 +190,8 @@ class Trainer:
         if applied:
             self.optimizer.step(closure)
             self.num_updates += 1
+            if self.averaging is not None:
+                self.averaging.update(self.num_updates)
         targets, examples, tokens, positions = totals[:4]
         return StepResult(
             applied=applied,
@@ -207,6 +213,13 @@ class Trainer:
         # The bare modules: a forward through DDP would expect a backward.
         return evaluate_batch(self.model, self.criterion, self.precision, batch.to(self.device))
 
+    def evaluation_weights(self) -> AbstractContextManager[None]:
+        """Returns a context in which the model and the criterion hold the weights to evaluate."""
+        self.optimizer.prepare_for_evaluation()
+        if self.averaging is not None and self.averaging.exists:
+            return self.averaging.shown()
+        return nullcontext()
+
     def request_stop(self) -> None:
         """Asks all ranks to stop; they learn it together from the next update's result."""
         self._stop_requested = True
@@ -224,10 +237,15 @@ class Trainer:
         }
         if criterion_state := self.criterion.state_dict():
             parts["criterion"] = criterion_state
+        if self.averaging is not None and self.averaging.exists:
+            parts["ema"] = self.averaging.state_dict()
         return parts
 
-    def load_state_dict(self, parts: Mapping[str, Any]) -> None:
+    def load_state_dict(self, parts: Mapping[str, Any]) -> list[str]:
         """Restores what `state_dict` returned. Nothing is changed if any name or shape differs.
+
+        Returns:
+            Lines for people, on what the checkpoint does not hold.
 
         Raises:
             CheckpointError: The checkpoint is of another model, criterion or optimizer.
@@ -239,6 +257,18 @@ class Trainer:
         self.criterion.load_state_dict(parts.get("criterion", {}))
         self.lr_scheduler.load_state_dict(parts["trainer"]["lr_scheduler"])
         self.num_updates = parts["trainer"]["num_updates"]
+        if self.averaging is None:
+            return []
+        line = self.averaging.restore(parts.get("ema"), self.num_updates)
+        return [line] if line else []
+
+    def load_weights(self, parts: Mapping[str, Any]) -> None:
+        """Takes the weights of another checkpoint of this run, to evaluate them."""
+        self.optimizer.prepare_for_evaluation()  # now, so that it does not undo this later
+        self.model.load_state_dict(parts["model"])
+        self.criterion.load_state_dict(parts.get("criterion", {}))
+        if self.averaging is not None:
+            self.averaging.restore(parts.get("ema"), self.num_updates)
 
     def save_checkpoint(
         self, directory: Path, extra_parts: Mapping[str, Any], about: Mapping[str, Any]
@@ -268,14 +298,23 @@ class Trainer:
             directory: Folder of checkpoints.
             report: Receives a line for each checkpoint that had to be passed over.
             check: Sees what was read before anything is changed, and raises if it must not be used.
+
+        Raises:
+            CheckpointError: It cannot be read, or it is not one to continue from.
         """
         loaded = read_newest(directory, report)
         found = None if loaded is None else loaded.manifest.sha256
         self.collectives.require_equal(found, "the checkpoint to continue from")
         if loaded is None:
             return None
+        if "optimizer" not in loaded.parts:
+            raise CheckpointError(
+                f"{loaded.path} holds weights only, as seqtrain-average writes them. Begin a new "
+                "run from them with checkpoint.init_from."
+            )
         check(loaded)
-        self.load_state_dict(loaded.parts)
+        for line in self.load_state_dict(loaded.parts):
+            report(line)
         state = loaded.parts.get(f"rank-{self.collectives.rank:05d}")
         if state is not None:  # a rank that did not exist before has no streams to restore
             rng.restore(state["rng"]["tensors"], state["rng"]["plain"])
@@ -288,6 +327,19 @@ class Trainer:
             self.hooks.loss_computed(loss)
         self.optimizer.backward(loss.total)
         return loss
+
+    def _change_gradients(self) -> Tensor:
+        """Clips the gradients, then adds noise; returns their norm as it was."""
+        settings, parameters = self.settings, self.optimizer.parameters.values()
+        # The norm first: it tells what is not finite, which clipping values would hide.
+        grad_norm = self.optimizer.clip_grad_norm(settings.clip_norm)
+        if settings.clip_value:
+            clip_grad_values(parameters, settings.clip_value)
+        if settings.grad_noise:
+            variance = settings.grad_noise / (1 + self.num_updates) ** settings.grad_noise_decay
+            key = (settings.seed, "gradient noise", self.num_updates)
+            add_grad_noise(parameters, variance**0.5, *key)
+        return grad_norm
 
     def _totals(self, batch: Batch, loss: LossOutput) -> Tensor:
         counts = [loss.num_targets, batch.num_examples, batch.num_tokens, batch.num_positions]
@@ -302,30 +354,3 @@ class Trainer:
             return metrics, totals
         packed = self.collectives.all_reduce_sum(torch.cat([totals, metrics.pack(self.device)]))
         return metrics.unpack(packed[totals.numel() :]), packed[: totals.numel()]
-
-
-@torch.no_grad()
-def evaluate_batch(
-    model: Model, criterion: Criterion, precision: Precision, batch: Batch
-) -> Metrics:
-    """Returns the criterion's metrics of a batch on the model's device, in evaluation mode."""
-    model.eval()
-    criterion.eval()
-    with precision.autocast():
-        loss: LossOutput = criterion(model, batch)
-    return loss.metrics
-
-
-def check_module_state(module: nn.Module, state: Mapping[str, Any], part: str) -> None:
-    """Raises CheckpointError if a saved state does not fit a module in names and shapes."""
-    own = module.state_dict()
-    for name in sorted(own.keys() | state.keys()):
-        if name not in state:
-            raise CheckpointError(f"The checkpoint's {part} has no {name}, which this one needs.")
-        if name not in own:
-            raise CheckpointError(f"The checkpoint's {part} has {name}, which this one has not.")
-        if own[name].shape != state[name].shape:
-            raise CheckpointError(
-                f"The checkpoint's {part} has {name} in shape {list(state[name].shape)}, "
-                f"this one in {list(own[name].shape)}."
-            )

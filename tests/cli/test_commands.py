@@ -166,13 +166,16 @@ def test_info_verifies_a_checkpoint(
     assert "model.safetensors" in capsys.readouterr().err
 
 
-def test_info_shows_the_card_of_prepared_data(
+def test_info_reports_what_prepared_data_is_like(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert info([f"data={folder / 'data'}"]) == 0
-    assert json.loads(capsys.readouterr().out)
+    assert info([f"data={folder / 'data'}", "max_tokens=300"]) == 0
+    shown = capsys.readouterr().out
+    assert all(what in shown for what in ("lengths", "% unknown", "max_tokens=300", "example 0"))
+    assert info([f"data={folder / 'data'}", "max_tokens=few"]) == 2
+    assert "max_tokens must be at least 1, got 'few'" in capsys.readouterr().err
     assert info([f"data={tmp_path}"]) == 3
-    assert "card.json cannot be read" in capsys.readouterr().err
+    assert "card.json: No such file" in capsys.readouterr().err
 
 
 def test_info_lists_kinds_names_and_fields(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from seqtrain.batch import Batch
 from seqtrain.data.batching import DatasetConfig
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.epoch_iterator import EpochIterator, Group, Position
+from seqtrain.data.epoch_plan import EpochPlan
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.token_store import TokenStore
 from seqtrain.errors import CheckpointError, ConfigError, DataError
@@ -90,7 +91,7 @@ CASE = st.builds(
     window_size=st.integers(1, 70),
     shuffle=st.booleans(),
 )
-WORLD = st.tuples(st.integers(1, 4), st.integers(1, 3))  # world_size, update_freq
+WORLD = st.tuples(st.integers(1, 8), st.integers(1, 3))  # world_size, update_freq
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,6 +122,78 @@ def test_stopping_anywhere_and_going_on_in_another_world_loses_and_repeats_nothi
     second, end = run(make, *other, state)
     assert first + second == straight
     assert end["epoch"] == 2
+
+
+BUDGET = st.tuples(st.integers(12, 80), st.integers(0, 9))  # max_tokens, batch_size
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    num_examples=st.integers(1, 80),
+    window_size=st.integers(1, 70),
+    budgets=st.lists(BUDGET, min_size=3, max_size=3),
+    worlds=st.lists(WORLD, min_size=3, max_size=3),
+    most=st.lists(st.integers(0, 5), min_size=2, max_size=2),
+)
+def test_an_accepted_change_of_budget_holds_from_the_next_window_on_and_loses_nothing(
+    num_examples: int,
+    window_size: int,
+    budgets: list[tuple[int, int]],
+    worlds: list[tuple[int, int]],
+    most: list[int],
+) -> None:
+    dataset, state, seen = pairs(num_examples), None, []
+    lengths = dataset.lengths.max(axis=1)
+    for (max_tokens, batch_size), world, limit in zip(budgets, worlds, [*most, 10**9], strict=True):
+        config = DatasetConfig(
+            max_tokens=max_tokens,
+            batch_size=batch_size,
+            window_size=window_size,
+            accept_changed_batching=True,
+        )
+
+        def make(rank: int, size: int, config: DatasetConfig = config) -> EpochIterator:
+            return EpochIterator(dataset, config, 7, rank, size)
+
+        begun = None if state is None else (state["epoch"], state["window"])
+        batches, state = run(make, *world, state, limit)
+        seen += batches
+        if state["epoch"] == 2:
+            break
+        if begun != (state["epoch"], state["window"]) or state["consumed"] == 0:
+            assert state["batching"]["max_tokens"] in {budget[0] for budget in budgets}
+    assert sorted(index for ids in seen for index in ids) == list(range(num_examples))
+    most_tokens = max(budget[0] for budget in budgets)
+    assert all(len(ids) * lengths[ids].max() <= most_tokens for ids in seen)
+
+
+def test_after_an_accepted_change_the_next_window_keeps_the_new_budget() -> None:
+    dataset = pairs(200)
+    old, new = (
+        DatasetConfig(max_tokens=each, window_size=64, accept_changed_batching=True)
+        for each in (80, 20)
+    )
+    _, state = run(lambda rank, world: EpochIterator(dataset, old, 7, rank, world), 1, 1, most=2)
+    assert (state["window"], state["consumed"]) == (0, 2)
+    rest, _ = run(lambda rank, world: EpochIterator(dataset, new, 7, rank, world), 1, 1, state)
+    whole, _ = run(lambda rank, world: EpochIterator(dataset, old, 7, rank, world), 1, 1)
+    in_first = len(EpochPlan(dataset, old, 7, shuffle=True).window(1, 0)) - 2
+    assert rest[:in_first] == whole[2 : 2 + in_first]
+    lengths = dataset.lengths.max(axis=1)
+    assert all(len(ids) * lengths[ids].max() <= 20 for ids in rest[in_first:])
+    iterator = EpochIterator(dataset, new, 7)
+    iterator.load_state_dict(state)
+    assert iterator.state_dict() == state
+    with pytest.raises(ConfigError, match=r"window_size=64, or start"):
+        EpochIterator(dataset, replace(new, window_size=32), 7).load_state_dict(state)
+    with pytest.raises(ConfigError, match=r"max_tokens=80, or dataset.accept_changed_batching"):
+        EpochIterator(dataset, replace(new, accept_changed_batching=False), 7).load_state_dict(
+            state
+        )
+    for wrong in ({"max_tokens": "80"}, {"max_tokens": -1}, {"max_tokens": 0}):
+        damaged = state | {"batching": state["batching"] | wrong}
+        with pytest.raises(CheckpointError, match="saved"):
+            EpochIterator(dataset, new, 7).load_state_dict(damaged)
 
 
 def test_epochs_have_different_orders_and_seeds_too() -> None:
@@ -283,7 +356,7 @@ def test_other_data_is_refused_with_both_fingerprints() -> None:
         (DatasetConfig(), 2, "seed is 2 and was 1"),
         (DatasetConfig(max_tokens=99), 1, "dataset.max_tokens is 99 and was 4096"),
         (DatasetConfig(batch_size=3), 1, "dataset.batch_size is 3 and was 0"),
-        (DatasetConfig(window_size=3), 1, "dataset.window_size is 3 and was 1048576"),
+        (DatasetConfig(window_size=3), 1, "dataset.window_size is 3 and was 262144"),
     ],
 )
 def test_settings_that_change_the_order_are_refused_with_both_values(

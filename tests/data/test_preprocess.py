@@ -1,21 +1,29 @@
+import io
 import json
 import os
+import signal
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from seqtrain.data import encoding, progress
 from seqtrain.data.batching import DatasetConfig
+from seqtrain.data.encoding import count_pieces
 from seqtrain.data.epoch_iterator import EpochIterator
+from seqtrain.data.epoch_plan import EpochPlan
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
 from seqtrain.data.parallel_text import ParallelSettings
 from seqtrain.data.preprocess import open_prepared, prepare_parallel
+from seqtrain.data.tokenizers.base import TokenizerConfig
 from seqtrain.data.tokenizers.byte import ByteTokenizerConfig
 from seqtrain.data.tokenizers.char import CharTokenizerConfig
 from seqtrain.data.tokenizers.sentencepiece import SentencePieceConfig
-from seqtrain.data.tokenizers.word import WordTokenizerConfig
+from seqtrain.data.tokenizers.word import WordTokenizer, WordTokenizerConfig
 from seqtrain.errors import ConfigError, DataError, MachineError
 
 SOURCE = ["a small house", "", "the house", "a tree", "  "]
@@ -114,6 +122,55 @@ def test_preparing_twice_writes_the_same_bytes(text: Path) -> None:
         prepare_parallel(settings(text, joined=True), text / name)
     for path in sorted((text / "one").iterdir()):
         assert path.read_bytes() == (text / "two" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_several_processes_write_the_same_bytes(
+    text: Path, joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "CHUNK_LINES", 2)
+    generator = np.random.default_rng(0)
+    for language in ("en", "de"):
+        lines = [" ".join(map(str, generator.integers(0, 50, 9))) for _ in range(50)]
+        (text / f"train.{language}").write_text("".join(f"{line}\n" for line in lines))
+    for name, num_workers in (("one", 1), ("two", 2)):
+        prepare_parallel(settings(text, joined=joined), text / name, num_workers)
+    for path in sorted((text / "one").iterdir()):
+        assert path.read_bytes() == (text / "two" / path.name).read_bytes()
+
+
+def test_a_fault_in_the_text_is_the_same_line_with_several_processes(text: Path) -> None:
+    (text / "val.de").write_bytes(b"eins\nzw\xffei\ndrei\n")
+    with pytest.raises(DataError, match=r"val\.de:2: byte 3"):
+        prepare_parallel(settings(text), text / "out", num_workers=2)
+    assert {path.name for path in text.iterdir()} == {"train.en", "train.de", "val.en", "val.de"}
+
+
+@dataclass(kw_only=True)
+class FatalConfig(TokenizerConfig):
+    """Ends the process that encodes, as a lack of memory would."""
+
+
+class FatalTokenizer(WordTokenizer):
+    def encode(self, text: str) -> list[str]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+
+def test_a_process_that_dies_is_one_clear_line() -> None:
+    tokenizer = FatalTokenizer(FatalConfig())
+    with pytest.raises(MachineError, match="process that encodes text died.*num_workers=1"):
+        count_pieces(tokenizer, ["a"], num_workers=2)
+
+
+def test_progress_is_shown_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.0)
+    for is_terminal in (True, False):
+        shown = io.StringIO()
+        monkeypatch.setattr(shown, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        monkeypatch.setattr(sys, "stderr", shown)
+        assert list(progress.with_progress(range(600), "train", 600, "pairs")) == list(range(600))
+        assert ("train: 512 of 600 pairs" in shown.getvalue()) == is_terminal
 
 
 def test_bytes_leave_nothing_unknown_that_training_has_not_seen(text: Path) -> None:
@@ -294,3 +351,29 @@ def test_multi30k_is_batched_with_less_than_5_percent_padding(tmp_path: Path) ->
     assert sorted(np.concatenate([batch.ids for batch in batches])) == list(range(29_000))
     used = sum(batch.num_tokens for batch in batches) / sum(b.num_positions for b in batches)
     assert summary.padding == pytest.approx(1 - used)
+
+
+def test_multi30k_in_subwords_is_batched_with_at_most_4_percent_padding_and_still_shuffled(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("sentencepiece", reason="the extra 'sentencepiece' is not installed")
+    folder = multi30k()
+    model = folder.parent / "fairseq_golden" / "spm8k.model"
+    if not model.is_file():
+        pytest.skip(f"{model} is not here: set SEQTRAIN_REAL_DATA to a folder that has it")
+    pieces = SentencePieceConfig(name="sentencepiece", model=str(model))
+    chosen = settings(
+        folder,
+        prefixes={"train": folder / "train"},
+        source_tokenizer=pieces,
+        target_tokenizer=pieces,
+        joined=True,
+    )
+    prepare_parallel(chosen, tmp_path / "out")
+    dataset = PairDataset(*open_prepared(tmp_path / "out").stores("train"))
+    plan = EpochPlan(dataset, DatasetConfig(max_tokens=4096), seed=1, shuffle=True)
+    assert plan.summary().padding <= 0.04
+    longest = dataset.lengths.max(axis=1)
+    batches = np.array([longest[batch].mean() for batch in plan.window(1, 0)])
+    # Independent neighbours correlate by 1 / sqrt(122) = 0.09 or less two times in three.
+    assert abs(np.corrcoef(batches[:-1], batches[1:])[0, 1]) < 0.3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrain.data import token_store
+from seqtrain.data import array_file, token_store
 from seqtrain.data.token_store import TokenStore, TokenStoreWriter, token_dtype
 from seqtrain.errors import DataError, MachineError
 
@@ -127,7 +127,7 @@ def test_files_of_two_stores_do_not_go_together(tmp_path: Path) -> None:
 def test_damage_in_large_files_is_found_where_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_store, "VERIFY_BYTES", 0)
+    monkeypatch.setattr(array_file, "MAPPED_BYTES", 0)
     written(tmp_path / "x", [[4, 5], [6, 7], [8]])
     index, tokens = tmp_path / "x.index", tmp_path / "x.tokens"
     content = index.read_bytes()

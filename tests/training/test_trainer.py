@@ -14,8 +14,9 @@ from seqtrain.metrics import Mean, Metrics
 from seqtrain.models.base import Model, ModelContext, ModelOutput
 from seqtrain.optim.adam import Adam, AdamConfig
 from seqtrain.optim.precision import Precision, PrecisionConfig
+from seqtrain.training.loss_module import check_module_state
 from seqtrain.training.resume import first_difference
-from seqtrain.training.trainer import Trainer, UpdateSettings, check_module_state
+from seqtrain.training.trainer import Trainer, UpdateSettings
 
 
 class Line(Model):

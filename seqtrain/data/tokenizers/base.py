@@ -26,6 +26,10 @@ class Tokenizer(ABC):
     def encode(self, text: str) -> list[str]:
         """Returns the pieces of one line of text."""
 
+    def encode_many(self, lines: Sequence[str]) -> list[list[str]]:
+        """Returns the pieces of each line; overridden where many at once are faster."""
+        return [self.encode(line) for line in lines]
+
     @abstractmethod
     def decode(self, pieces: Sequence[str]) -> str:
         """Returns the text that the pieces spell."""

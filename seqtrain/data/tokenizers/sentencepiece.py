@@ -70,6 +70,11 @@ class SentencePieceTokenizer(Tokenizer):
         return self._processor.encode(text, out_type=str)
 
     @override
+    def encode_many(self, lines: Sequence[str]) -> list[list[str]]:
+        # Its own threads would compete with the processes that encode text.
+        return self._processor.encode(list(lines), out_type=str, num_threads=1)
+
+    @override
     def decode(self, pieces: Sequence[str]) -> str:
         return self._processor.decode(list(pieces))
 

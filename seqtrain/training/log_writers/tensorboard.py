@@ -1,5 +1,7 @@
 """Curves for TensorBoard, in the folder `tensorboard` of the run."""
 
+import platform
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 from typing_extensions import override
 
 from seqtrain.errors import CheckpointError, MachineError
+from seqtrain.files import write_all
 from seqtrain.training.log_writers.base import LogWriter, LogWriterConfig, register_log_writer
 from seqtrain.training.log_writers.row import shortened
 
@@ -22,8 +25,9 @@ class TensorboardConfig(LogWriterConfig):
 class TensorboardWriter(LogWriter):
     """Writes each number as the scalar EVENT/NAME over updates.
 
-    Events are written where `write` is called. tensorboardX's SummaryWriter would leave that to a
-    thread, and training would wait for ever on its queue once a full disk had ended the thread.
+    tensorboardX gives the records; they are written where `write` is called. Its SummaryWriter
+    would leave that to a thread, and training would wait for ever on its queue once a full disk
+    had ended the thread.
     """
 
     def __init__(
@@ -31,8 +35,8 @@ class TensorboardWriter(LogWriter):
     ) -> None:
         super().__init__(config, run_dir, state)
         try:
-            from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto import event_pb2, summary_pb2
+            from tensorboardX.record_writer import masked_crc32c
         except ImportError as error:
             raise MachineError(
                 "log_writer=tensorboard needs the package tensorboardX: pip install tensorboardX, "
@@ -40,13 +44,16 @@ class TensorboardWriter(LogWriter):
             ) from error
         self._event = event_pb2.Event
         self._summary = summary_pb2.Summary
+        self._checksum = masked_crc32c
         folder = run_dir / "tensorboard"
         try:
             folder.mkdir(exist_ok=True)
-            # The time in the file's own name is in seconds: two starts could share a name.
-            self._file = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+            # TensorBoard knows the file by "tfevents"; two starts in a second need two names.
+            name = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{time.time_ns()}"
+            self._file = (folder / name).open("xb", buffering=0)
         except OSError as error:
             raise MachineError(f"Cannot write in {folder}: {error.strerror}.") from error
+        self._put(file_version="brain.Event:2")
         self._num_updates = _saved_num_updates(state or {})
         if state is None or "num_updates" in state:
             # Tells TensorBoard to forget what earlier processes wrote from this step on.
@@ -73,8 +80,14 @@ class TensorboardWriter(LogWriter):
         self._file.close()
 
     def _put(self, **fields: Any) -> None:
-        self._file.write_event(self._event(wall_time=time.time(), **fields))
-        self._file.flush()
+        """Appends a record at once: nothing is left in a buffer that a full disk cannot take."""
+        data = self._event(wall_time=time.time(), **fields).SerializeToString()
+        length = struct.pack("<Q", len(data))
+        frame = b"".join([length, self._crc(length), data, self._crc(data)])
+        write_all(self._file.fileno(), memoryview(frame))
+
+    def _crc(self, data: bytes) -> bytes:
+        return struct.pack("<I", self._checksum(data))
 
 
 def _saved_num_updates(state: Mapping[str, Any]) -> int:

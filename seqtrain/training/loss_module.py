@@ -1,0 +1,57 @@
+"""Model and criterion together: one module to train, one batch to evaluate, one state to check."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqtrain.batch import Batch
+from seqtrain.criteria.base import Criterion, LossOutput
+from seqtrain.distributed.parallelize import reaching_all
+from seqtrain.errors import CheckpointError
+from seqtrain.metrics import Metrics
+from seqtrain.models.base import Model
+from seqtrain.optim.precision import Precision
+
+
+class LossModule(nn.Module):
+    """Model and criterion as one module, so that every parameter is used inside its forward."""
+
+    def __init__(self, model: Model, criterion: Criterion) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, batch: Batch) -> LossOutput:
+        """Returns the summed loss of a batch; its graph reaches every parameter."""
+        loss: LossOutput = self.criterion(self.model, batch)
+        return replace(loss, total=reaching_all(loss.total, self.parameters()))
+
+
+@torch.no_grad()
+def evaluate_batch(
+    model: Model, criterion: Criterion, precision: Precision, batch: Batch
+) -> Metrics:
+    """Returns the criterion's metrics of a batch on the model's device, in evaluation mode."""
+    model.eval()
+    criterion.eval()
+    with precision.autocast():
+        loss: LossOutput = criterion(model, batch)
+    return loss.metrics
+
+
+def check_module_state(module: nn.Module, state: Mapping[str, Any], part: str) -> None:
+    """Raises CheckpointError if a saved state does not fit a module in names and shapes."""
+    own = module.state_dict()
+    for name in sorted(own.keys() | state.keys()):
+        if name not in state:
+            raise CheckpointError(f"The checkpoint's {part} has no {name}, which this one needs.")
+        if name not in own:
+            raise CheckpointError(f"The checkpoint's {part} has {name}, which this one has not.")
+        if own[name].shape != state[name].shape:
+            raise CheckpointError(
+                f"The checkpoint's {part} has {name} in shape {list(state[name].shape)}, "
+                f"this one in {list(own[name].shape)}."
+            )
