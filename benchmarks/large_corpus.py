@@ -5,11 +5,13 @@ Run: python benchmarks/large_corpus.py FOLDER NUM_EXAMPLES [NUM_WORKERS]
 The corpus is made in FOLDER (16 bytes a pair for its indices; its tokens are a hole in the file,
 which takes no room) unless it is there already. Times are wall times. Memory is that of this
 process above what the imports take: "resident" counts the pages of mapped files too, which the
-system takes back when it needs room; "private" is what nobody else can use (USS).
+system takes back when it needs room, and "peak" is the most of it so far; "private" is what
+nobody else can use (USS).
 """
 
 import gc
 import multiprocessing
+import resource
 import struct
 import sys
 import time
@@ -63,7 +65,11 @@ def memory(pid: str = "self") -> tuple[float, float]:
 def report(what: str, seconds: float, start: tuple[float, float]) -> None:
     """Prints a line with time and memory above the start."""
     resident, private = (now - then for now, then in zip(memory(), start, strict=True))
-    print(f"{what:48} {seconds:7.3f} s   resident +{resident:5.0f} MB   private +{private:5.0f} MB")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - start[0]
+    print(
+        f"{what:44} {seconds:7.3f} s   resident +{resident:4.0f} MB   private +{private:4.0f} MB   "
+        f"peak +{peak:4.0f} MB"
+    )
 
 
 def open_and_seek(prefixes: list[Path]) -> None:

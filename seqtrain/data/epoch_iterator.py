@@ -15,6 +15,10 @@ from seqtrain.data.epoch_plan import BatchingSummary, EpochPlan
 from seqtrain.errors import CheckpointError, ConfigError, DataError
 
 
+ORDER_VERSION = 1
+"""Changes with every change of code that gives the same data another order."""
+
+
 @dataclass(frozen=True)
 class Position:
     """The first micro-batch that no finished update has consumed, counted over all ranks.
@@ -234,6 +238,7 @@ class EpochIterator:
             "fingerprint": self.dataset.fingerprint,
             "seed": self._seed,
             "shuffle": self._shuffle,
+            "order": ORDER_VERSION,
             "batching": self._config.plan_settings(),
         }
 
@@ -256,6 +261,12 @@ class EpochIterator:
                 f"The data has changed: its fingerprint is {mine['fingerprint']}, the "
                 f"checkpoint's is {state['fingerprint']}. Use the data of the checkpoint, or "
                 "start a new run."
+            )
+        if state["order"] != ORDER_VERSION:
+            raise CheckpointError(
+                "This version of seqtrain draws the examples in another order than the one that "
+                f"wrote the checkpoint (order {state['order']!r}, here {ORDER_VERSION}). Finish "
+                "the run with that version, or begin a new one with checkpoint.init_from."
             )
         saved = state["batching"] if isinstance(state["batching"], Mapping) else {}
         # A setting that the writing version did not know had what is the default now.

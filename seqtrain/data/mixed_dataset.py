@@ -9,8 +9,12 @@ from typing_extensions import override
 
 from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
+from seqtrain.data.joined_store import JoinedStore
+from seqtrain.data.pair_dataset import PairDataset
+from seqtrain.data.parallel_data import ParallelData
+from seqtrain.data.parallel_text import TRAIN
 from seqtrain.data.permutation import permute
-from seqtrain.errors import ConfigError
+from seqtrain.errors import ConfigError, DataError
 
 IntArray = npt.NDArray[np.int64]
 
@@ -106,6 +110,46 @@ class MixedDataset(Dataset):
                 found[places] = permute(size, found[places], self._seed, "corpus", corpus)
             found[places] += self._begins[corpus]
         return found
+
+
+def mix_pairs(
+    corpora: Sequence[ParallelData], weights: Sequence[float], temperature: float, seed: int
+) -> MixedDataset:
+    """Returns the training pairs of several corpora; an epoch has as many as they have together.
+
+    Args:
+        corpora: Prepared with one vocabulary.
+        weights: Proportions of the corpora in an epoch; none for those of `temperature`.
+        temperature: See `share_by_temperature`.
+        seed: What the order within a corpus is drawn from.
+
+    Raises:
+        ConfigError: There are not as many weights as corpora, or they cannot be.
+        DataError: The vocabularies or languages differ.
+    """
+    first = corpora[0]
+    for number, corpus in enumerate(corpora):
+        same = corpus.languages == first.languages and all(
+            one.vocabulary.fingerprint == other.vocabulary.fingerprint
+            for one, other in ((corpus.source, first.source), (corpus.target, first.target))
+        )
+        if not same:
+            raise DataError(
+                f"Corpus {number} of the mix ({'-'.join(corpus.languages)}) has another vocabulary "
+                f"or pair of languages than corpus 0 ({'-'.join(first.languages)}). Prepare it "
+                "with task.vocabulary_from naming the folder of that one."
+            )
+    if weights and len(weights) != len(corpora):
+        raise ConfigError(
+            f"A mix of {len(corpora)} corpora needs as many weights, got {list(weights)}."
+        )
+    stores = [corpus.stores(TRAIN) for corpus in corpora]
+    sizes = [len(source) for source, _ in stores]
+    dataset = PairDataset(
+        JoinedStore([source for source, _ in stores]), JoinedStore([target for _, target in stores])
+    )
+    shares = weights or share_by_temperature(sizes, temperature)
+    return MixedDataset(dataset, sizes, split_by(shares, sum(sizes)), seed)
 
 
 def split_by(weights: Sequence[float], num_examples: int) -> list[int]:

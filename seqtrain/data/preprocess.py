@@ -39,7 +39,12 @@ KIND = "seqtrain parallel text"
 VERSION = 1
 
 
-def prepare_parallel(settings: ParallelSettings, out: Path, num_workers: int = 1) -> list[str]:
+def prepare_parallel(
+    settings: ParallelSettings,
+    out: Path,
+    num_workers: int = 1,
+    learnt: tuple[Side, Side] | None = None,
+) -> list[str]:
     """Learns tokenizers and vocabularies, encodes every split, and writes a folder.
 
     The folder appears under its name when it is complete. One that this function wrote before is
@@ -49,6 +54,7 @@ def prepare_parallel(settings: ParallelSettings, out: Path, num_workers: int = 1
         settings: The text, and what to make of it.
         out: The folder.
         num_workers: Processes that encode text; the files are the same for any number.
+        learnt: Tokenizers and vocabularies to use; None learns them from the training text.
 
     Returns:
         What it holds, in lines for people.
@@ -60,7 +66,7 @@ def prepare_parallel(settings: ParallelSettings, out: Path, num_workers: int = 1
     """
     _refuse_foreign(out)
     line_counts = count_pairs(settings)
-    learnt = learn_sides(settings, num_workers)
+    learnt = learnt or learn_sides(settings, num_workers)
     sides = dict(zip((settings.source, settings.target), learnt, strict=True))
     with _folder(out) as folder:
         stores = {}

@@ -110,6 +110,12 @@ class OptimizerWrapper(ABC):
         """Adds the gradients of a summed loss."""
         loss.backward()
 
+    def collect_gradients(self) -> None:
+        """Completes the gradients after the last backward pass: zero for unused parameters."""
+        for parameter in self.parameters.values():
+            if parameter.grad is None:  # unused in one process; several have made it zero already
+                parameter.grad = torch.zeros_like(parameter)
+
     def scale_grads(self, factor: float | Tensor) -> None:
         """Multiplies every gradient: by 1 / targets of the update, times the number of ranks."""
         if gradients := self._gradients():

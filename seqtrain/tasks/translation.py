@@ -10,9 +10,10 @@ from typing_extensions import override
 from seqtrain.data.byte_streams import as_location
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
+from seqtrain.data.mixed_dataset import mix_pairs
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
-from seqtrain.data.parallel_text import ParallelSettings
+from seqtrain.data.parallel_text import TRAIN, ParallelSettings
 from seqtrain.data.preprocess import open_prepared, prepare_parallel
 from seqtrain.data.side import Side
 from seqtrain.data.token_store import TokenStore
@@ -65,6 +66,17 @@ class TranslationConfig(TaskConfig):
     """One tokenizer and one vocabulary for both sides."""
     min_count: int = 1
     """Symbols that occur less often in the training text become unknown."""
+    vocabulary_from: str = ""
+    """Prepared folder whose tokenizers and vocabularies `seqtrain-preprocess` uses, so that both
+    corpora can be trained on together."""
+    mixed_data: list[str] = field(default_factory=list)
+    """Further prepared folders whose training text is mixed with that of `data`."""
+    mixed_weights: list[float] = field(default_factory=list)
+    """Proportions of `data` and of each of mixed_data in an epoch, which has as many pairs as all
+    together; none for mixed_temperature."""
+    mixed_temperature: float = 1.0
+    """Without weights, proportions are size ** (1 / this): 1 takes every pair once an epoch, more
+    takes small corpora more often."""
     reference_separator: str = ""
     """If set, a target line of an evaluation text may hold several right answers, separated by
     it: the loss is measured on the first, and scorers accept any."""
@@ -111,7 +123,13 @@ class TranslationTask(Task):
                 "task=translation has no data: set task.data to a folder of seqtrain-preprocess, "
                 "or task.train, task.valid, task.source and task.target to text."
             )
-        return cls(config, data.source, data.target, data)
+        task = cls(config, data.source, data.target, data)
+        if config.mixed_data:
+            more = [_open_folder(replace(config, data=path)) for path in config.mixed_data]
+            task._datasets[TRAIN] = mix_pairs(
+                [data, *more], config.mixed_weights, config.mixed_temperature, seed
+            )
+        return task
 
     @classmethod
     @override
@@ -121,7 +139,17 @@ class TranslationTask(Task):
     @classmethod
     @override
     def prepare(cls, config: TranslationConfig, out: Path, num_workers: int) -> list[str]:
-        return prepare_parallel(parallel_settings(config), out, num_workers)
+        settings = parallel_settings(config)
+        if not config.vocabulary_from:
+            return prepare_parallel(settings, out, num_workers)
+        given = open_prepared(Path(config.vocabulary_from))
+        if given.languages != (settings.source, settings.target):
+            raise ConfigError(
+                f"task.vocabulary_from={config.vocabulary_from} is of {'-'.join(given.languages)}, "
+                f"the text of {settings.source}-{settings.target}. Name a folder of that pair."
+            )
+        settings = replace(settings, joined=given.joined)
+        return prepare_parallel(settings, out, num_workers, (given.source, given.target))
 
     @override
     def state_dict(self) -> dict[str, Any]:

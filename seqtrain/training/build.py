@@ -12,11 +12,12 @@ from seqtrain import rng
 from seqtrain.criteria.base import CRITERIA, Criterion
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.distributed.collectives import Collectives
-from seqtrain.errors import MachineError
+from seqtrain.errors import ConfigError, MachineError
 from seqtrain.lr_schedulers.base import LR_SCHEDULERS
 from seqtrain.models.base import MODELS, Model, ModelContext
 from seqtrain.optim.averaging import WeightAverage
-from seqtrain.optim.base import OPTIMIZERS
+from seqtrain.optim.base import OPTIMIZERS, OptimizerWrapper
+from seqtrain.optim.master_weights import MasterWeights
 from seqtrain.optim.precision import Precision
 from seqtrain.tasks.base import TASKS, Task
 from seqtrain.training.callbacks.base import CALLBACKS, Callback
@@ -82,15 +83,31 @@ def build_criterion(config: RunConfig, context: ModelContext) -> Criterion:
     return CRITERIA.get(config.criterion.name).cls(config.criterion, context)
 
 
+def build_optimizer(
+    config: RunConfig, named_parameters: list[tuple[str, nn.Parameter]]
+) -> OptimizerWrapper:
+    """Builds the optimizer wrapper of parameters on their device, in the configured precision."""
+    cls: type[OptimizerWrapper] = OPTIMIZERS.get(config.optimizer.name).cls
+    if config.precision.parameters == "bf16":
+        return MasterWeights(cls, config.optimizer, named_parameters)
+    optimizer = cls(config.optimizer, named_parameters)
+    if optimizer.needs_closure and config.precision.dtype == "fp16":
+        raise ConfigError(
+            f"optimizer={config.optimizer.name} computes gradients several times in an update, of "
+            "which the loss scale of precision.dtype=fp16 sees only the first. Use bf16 or fp32."
+        )
+    return optimizer
+
+
 def build_trainer(
     config: RunConfig, context: ModelContext, device: torch.device, collectives: Collectives
 ) -> Trainer:
     """Builds the Trainer with all its parts on a device."""
     model = build_model(config, context).to(device)
     criterion = build_criterion(config, context).to(device)
-    optimizer = OPTIMIZERS.get(config.optimizer.name).cls(
-        config.optimizer, _named_parameters(model, criterion)
-    )
+    if config.precision.dtype == "fp16" and device.type == "cpu":
+        _refuse_float16_lstm(config, model)
+    optimizer = build_optimizer(config, _named_parameters(model, criterion))
     scheduler = LR_SCHEDULERS.get(config.lr_scheduler.name).cls(
         config.lr_scheduler, config.optimizer.lr, config.optimization.max_update
     )
@@ -167,6 +184,15 @@ def build_log_writers(config: RunConfig, states: Mapping[str, Any] | None) -> di
         )
         for name, section in config.log_writer.items()
     }
+
+
+def _refuse_float16_lstm(config: RunConfig, model: Model) -> None:
+    """Raises now what torch would say in words of its own: oneDNN may have no such LSTM."""
+    if any(isinstance(module, nn.LSTM) for module in model.modules()):
+        raise ConfigError(
+            f"precision.dtype=fp16 does not work with model={config.model.name} on a CPU: torch "
+            "has no float16 LSTM there. Use precision.dtype=bf16 or fp32, or a GPU."
+        )
 
 
 def _build_averaging(config: RunConfig, model: Model, criterion: Criterion) -> WeightAverage | None:

@@ -156,7 +156,8 @@ class TrainLoop:
             self._interval.add(result)
             self._epoch.add(result)
             return
-        self.state.skipped_in_row += 1
+        # A scaled loss ends in an error of its own where its scale can fall no further.
+        self.state.skipped_in_row += result.loss_scale is None
         self.state.skipped_updates += 1
         self.log.message(
             f"update {self.trainer.num_updates + 1} skipped: its gradient is not finite "
@@ -402,7 +403,9 @@ class TrainLoop:
         return lambda *arguments: self._fire(event, *arguments)
 
 
-_MECHANICS = frozenset({"wpb", "bsz", "gnorm", "clip", "padding", "wps", "ups", "wait"})
+_MECHANICS = frozenset(
+    {"wpb", "bsz", "gnorm", "clip", "loss_scale", "padding", "wps", "ups", "wait"}
+)
 """Tracked values about the training itself; the others are the criterion's and get a prefix."""
 
 

@@ -70,6 +70,8 @@ class StepResult:
     counts: UpdateCounts
     grad_norm: Tensor
     lr: float
+    loss_scale: float | None = None
+    """Factor on the loss; None if there is none. One that was too large has been lowered."""
     stop_agreed: bool = False
     """Some rank has asked to stop (`Trainer.request_stop`); every rank sees it at this update."""
     ends_epoch: bool = False
@@ -164,11 +166,10 @@ class Trainer:
             metrics.merge(loss.metrics)
             totals += self._totals(batch, loss)
         metrics, totals = self._reduce(metrics, totals)
-        for parameter in self.optimizer.parameters.values():
-            if parameter.grad is None:  # unused in one process; several have made it zero already
-                parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.collect_gradients()
         # DDP has averaged the gradients over ranks; the mean is over targets, so undo that.
-        self.optimizer.scale_grads(self.collectives.world_size / totals[0].clamp(min=1.0))
+        mean = self.collectives.world_size / totals[0].clamp(min=1.0)
+        self.optimizer.scale_grads(self.precision.unscaling(mean))
         return metrics, totals
 
     def apply_update(
@@ -187,6 +188,8 @@ class Trainer:
         # The only host read of an update. All ranks hold the same sums, hence agree.
         is_finite = torch.isfinite(grad_norm) & torch.isfinite(totals[4])
         applied, stop_agreed = torch.stack([is_finite, totals[5] > 0]).tolist()
+        loss_scale = self.precision.loss_scale
+        self.precision.report(applied, grad_norm, lr)
         if applied:
             self.optimizer.step(closure)
             self.num_updates += 1
@@ -204,6 +207,7 @@ class Trainer:
             ),
             grad_norm=grad_norm,
             lr=lr,
+            loss_scale=loss_scale,
             stop_agreed=stop_agreed,
             ends_epoch=ends_epoch,
         )
@@ -233,6 +237,7 @@ class Trainer:
             "trainer": {
                 "num_updates": self.num_updates,
                 "lr_scheduler": self.lr_scheduler.state_dict(),
+                "precision": self.precision.state_dict(),
             },
         }
         if criterion_state := self.criterion.state_dict():
@@ -256,6 +261,7 @@ class Trainer:
         self.model.load_state_dict(parts["model"])
         self.criterion.load_state_dict(parts.get("criterion", {}))
         self.lr_scheduler.load_state_dict(parts["trainer"]["lr_scheduler"])
+        self.precision.load_state_dict(parts["trainer"].get("precision", {}))
         self.num_updates = parts["trainer"]["num_updates"]
         if self.averaging is None:
             return []
@@ -325,7 +331,7 @@ class Trainer:
             loss: LossOutput = self.loss_module(batch)
         if self.hooks.loss_computed:
             self.hooks.loss_computed(loss)
-        self.optimizer.backward(loss.total)
+        self.optimizer.backward(self.precision.scaled(loss.total))
         return loss
 
     def _change_gradients(self) -> Tensor:

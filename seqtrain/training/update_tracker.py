@@ -40,6 +40,8 @@ class UpdateTracker:
                 }
             )
         )
+        if result.loss_scale is not None:
+            self.metrics.merge(Metrics({"loss_scale": Mean(result.loss_scale, 1)}))
         self._updates += 1
         self._targets = self._targets + counts.num_targets
 

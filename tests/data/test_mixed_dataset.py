@@ -1,7 +1,9 @@
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,10 @@ from seqtrain.data.mixed_dataset import MixedDataset, share_by_temperature, spli
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.token_store import TokenStore
 from seqtrain.errors import ConfigError, DataError
+from seqtrain.plugins import import_built_ins
+from seqtrain.tasks.translation import TranslationConfig, TranslationTask
+
+import_built_ins()
 
 
 def joined_pairs(sizes: list[int]) -> PairDataset:
@@ -158,3 +164,38 @@ def test_joined_stores_are_their_parts_one_after_the_other() -> None:
         joined.gather(np.array([5]))
     with pytest.raises(DataError, match=r"vocabularies of \[9, 10\]"):
         JoinedStore([TokenStore.from_sequences([], size) for size in (9, 10)])
+
+
+def test_the_translation_task_mixes_folders_of_one_vocabulary(tmp_path: Path) -> None:
+    folders: list[str] = []
+    for name, words in (("big", ["a", "b", "c", "d", "a b", "b c"]), ("small", ["d d"])):
+        for language in ("en", "de"):
+            (tmp_path / f"{name}.{language}").write_text("".join(f"{word}\n" for word in words))
+        config = TranslationConfig(
+            name="translation",
+            source="en",
+            target="de",
+            train=str(tmp_path / name),
+            tokenizer="word",
+            vocabulary_from=folders[0] if folders else "",
+        )
+        TranslationTask.prepare(config, tmp_path / f"{name}-data", num_workers=1)
+        folders.append(str(tmp_path / f"{name}-data"))
+    config = TranslationConfig(
+        name="translation", data=folders[0], mixed_data=folders[1:], mixed_weights=[4.0, 3.0]
+    )
+    dataset = TranslationTask.load(config, seed=1).dataset("train")
+    assert len(dataset) == 7
+    ids = [dataset.batch(np.array([index]), 1).ids.item() for index in range(7)]
+    assert ids.count(6) == 3
+    assert len({index for index in ids if index < 6}) == 4
+    with pytest.raises(ConfigError, match="2 corpora needs as many weights"):
+        TranslationTask.load(replace(config, mixed_weights=[1.0]), seed=1)
+    config = replace(config, source="en", target="de", tokenizer="word")
+    config = replace(config, train=str(tmp_path / "small"), vocabulary_from="")
+    TranslationTask.prepare(config, tmp_path / "small-data", num_workers=1)
+    with pytest.raises(DataError, match=r"Corpus 1 .*task\.vocabulary_from"):
+        TranslationTask.load(config, seed=1)
+    config = replace(config, source="de", target="en", vocabulary_from=folders[0])
+    with pytest.raises(ConfigError, match=r"task\.vocabulary_from=.* is of en-de"):
+        TranslationTask.prepare(config, tmp_path / "out", num_workers=1)

@@ -67,7 +67,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
     "NUL": ("test.x", with_line(2, b"\0"), ["{path}:2: byte 1: a NUL: remove it"]),
     "empty file": ("valid.x", emptied, ["{path}: the file is"]),
     "all lines empty": ("train.y", with_empty_lines_alone, ["no pair has text on both sides"]),
-    "missing file": ("test.y", Path.unlink, ["{path}: No such file", "Give the path of a text"]),
+    "missing file": ("test.y", Path.unlink, ["{path}: No such file", "Give the path of a file"]),
     "a folder": ("test.y", a_folder, ["{path}: Is a"]),
 }
 

@@ -1,19 +1,22 @@
 """Faults that other training systems have had, each as a test that it is not one of ours."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from distributed.processes import run_in_processes
-from test_trainer import empty_batch, make_batch, make_trainer
+from test_trainer import empty_batch, make_batch, make_trainer, weights
 from torch import Tensor
 from toy_run import history, toy_config, write_toy_text
 
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.lr_schedulers.polynomial_decay import PolynomialDecay, PolynomialDecayConfig
+from seqtrain.optim.precision import Precision, PrecisionConfig
 from seqtrain.pipeline import load, train
 from seqtrain.training.evaluator import Evaluator
+from seqtrain.training.trainer import Trainer
 
 
 def gradient(micro_batches: list[Any]) -> Tensor:
@@ -114,3 +117,35 @@ def test_a_plateau_schedule_gets_the_value_of_every_validation(tmp_path: Path) -
 
 def test_a_plateau_schedule_without_validation_keeps_its_rate(tmp_path: Path) -> None:
     assert rates_on_plateau(tmp_path, splits=[]) == pytest.approx([0.01] * 6)
+
+
+def fp16_trainer(**settings: Any) -> Trainer:
+    trainer = make_trainer(clip_norm=1.0)
+    trainer.precision = Precision(PrecisionConfig(dtype="fp16", **settings), trainer.device)
+    return trainer
+
+
+def test_the_loss_scale_its_window_and_its_settings_survive_a_checkpoint() -> None:
+    overflowing = make_batch(4, seed=2)
+    overflowing.targets[0] = float("inf")
+    batches = [make_batch(4), make_batch(4, seed=1), overflowing, make_batch(4, seed=3)]
+    settings = {"init_scale": 64.0, "scale_window": 3}
+    straight, first, second = (fp16_trainer(**settings) for _ in range(3))
+    scales = [straight.train_step([batch]).loss_scale for batch in batches * 2]
+    assert scales == [64.0, 64.0, 64.0, 32.0, 32.0, 32.0, 64.0, 32.0]
+    resumed = [first.train_step([batch]).loss_scale for batch in batches[:3]]  # ends in the skip
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    rest = [*batches[3:], *batches]
+    resumed += [second.train_step([batch]).loss_scale for batch in rest]
+    assert resumed == scales
+    assert second.precision.state_dict() == straight.precision.state_dict()
+    torch.testing.assert_close(weights(second), weights(straight), rtol=0, atol=0)
+
+
+def test_the_norm_under_a_loss_scale_is_that_of_the_mean_and_does_not_overflow() -> None:
+    batch = make_batch(3)
+    plain = make_trainer(clip_norm=1.0).train_step([batch]).grad_norm
+    for count in (1, 64):  # scaled, the sum of the gradients is far beyond float16
+        result = fp16_trainer(init_scale=2.0**24).train_step([batch] * count)
+        assert result.applied
+        torch.testing.assert_close(result.grad_norm, plain, rtol=1e-5, atol=0)
