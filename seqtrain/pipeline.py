@@ -67,6 +67,8 @@ class Pipeline:
 
     def translate(self, lines: Iterable[str], **options: Any) -> list[str]:
         """Returns the best output for each line. Options are those of GenerationConfig."""
+        if isinstance(lines, str):
+            raise TypeError("translate takes a list of lines, got a single text: put it in [].")
         generation = replace(self.config.generation, **options)
         return [nbest[0].text for nbest in self.generate_lines(lines, generation)]
 

@@ -121,6 +121,11 @@ class Registry(Generic[T]):
             raise ConfigError(
                 f"{self.kind} {name!r} ({origin_of(cls)}) must derive from {self.base.__name__}."
             )
+        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+            raise ConfigError(
+                f"{self.kind} {name!r} ({origin_of(cls)}) does not define {', '.join(missing)}, "
+                f"which every {self.base.__name__} needs."
+            )
         is_config = isinstance(config, type) and issubclass(config, ComponentConfig)
         if not is_config or not dataclasses.is_dataclass(config):
             raise ConfigError(

@@ -14,7 +14,6 @@ from seqtrain.data.dataset import Dataset
 from seqtrain.data.epoch_plan import BatchingSummary, EpochPlan
 from seqtrain.errors import CheckpointError, ConfigError, DataError
 
-
 ORDER_VERSION = 1
 """Changes with every change of code that gives the same data another order."""
 

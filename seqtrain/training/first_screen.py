@@ -68,7 +68,7 @@ def last_screen(run_dir: Path, result: TrainResult, best_metric: str) -> list[st
     return [
         *lines,
         "go on with:",
-        f"  seqtrain-evaluate checkpoint={run_dir} split=test",
+        f"  seqtrain-evaluate checkpoint={run_dir} split={'test' if result.test else 'valid'}",
         f"  seqtrain-generate checkpoint={run_dir} input=-",
         f"  seqtrain-info checkpoint={run_dir}",
     ]

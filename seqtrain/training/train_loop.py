@@ -166,8 +166,9 @@ class TrainLoop:
         if self.state.skipped_in_row >= self.config.optimization.max_skipped_updates:
             raise NumericError(
                 f"{self.state.skipped_in_row} updates in a row had a gradient that is not finite, "
-                f"after update {self.trainer.num_updates}. The newest checkpoint is unharmed: "
-                "lower optimizer.lr or optimization.clip_norm, or train with precision.dtype=fp32."
+                f"after update {self.trainer.num_updates}. Begin anew with a lower optimizer.lr, a "
+                "longer warm-up or precision.dtype=fp32; if the loss was sound at an earlier "
+                "checkpoint, move the later ones away and continue from that one."
             )
 
     def _is_finished(self) -> bool:

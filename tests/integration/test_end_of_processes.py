@@ -1,4 +1,7 @@
-"""A process of a distributed run has let go of everything when training returns."""
+"""A process of a distributed run has let go of its connection when it ends.
+
+A thread of the connection that lives until Python ends can abort the process there.
+"""
 
 import os
 import socket
@@ -7,25 +10,25 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_command import overrides
+from toy_run import toy_config
 
-TESTS = Path(__file__).resolve().parents[1]
+# Nothing is imported before the command does, since the order of torch's imports matters.
 SCRIPT = """
-import json, os, sys
+import atexit, runpy
 from pathlib import Path
 
-sys.path.insert(0, {tests!r})
-from toy_run import toy_config
-from seqtrain.pipeline import train
+def say_what_is_left():
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    print("left:", [name for name in names if "gloo" in name], flush=True)
 
-train(toy_config(Path({text!r}), Path({run_dir!r}), optimization={{"max_update": 3}}))
-tasks = Path("/proc/self/task").iterdir()
-names = [(task / "comm").read_text().strip() for task in tasks]
-print("left:", [name for name in names if "gloo" in name])
+atexit.register(say_what_is_left)
+runpy.run_module("seqtrain_cli.train", run_name="__main__")
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_no_thread_of_the_connection_outlives_the_run(text: Path, tmp_path: Path) -> None:
+def test_no_thread_of_the_connection_outlives_the_training(text: Path, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -36,10 +39,10 @@ def test_no_thread_of_the_connection_outlives_the_run(text: Path, tmp_path: Path
         "MASTER_PORT": str(port),
         "GLOO_SOCKET_IFNAME": "lo",
     }
-    script = SCRIPT.format(tests=str(TESTS), text=str(text), run_dir=str(tmp_path / "run"))
+    words = overrides(toy_config(text, tmp_path / "run", optimization={"max_update": 3}))
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", script],
+            [sys.executable, "-c", SCRIPT, *words],
             env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -43,17 +43,8 @@ PROMISED = [
     "runs/text/tensorboard",
     "runs/text/test_metrics.json",
     "runs/two/checkpoints/step-0000000003/manifest.json",
-    "runs/seqtrain/checkpoints/step-0000000003/manifest.json",
+    "runs/tiny/checkpoints/step-0000000003/manifest.json",
 ]
-# The README leaves out the imports and the inside of its model; this one is an LSTM.
-PLUGIN_HEAD = """
-from dataclasses import dataclass
-from seqtrain.models.base import register_model
-from seqtrain.models.lstm import LSTMConfig as ModelConfig, LSTMModel as EncoderDecoderModel
-
-"""
-
-
 FENCED: list[tuple[str, str]] = re.findall(
     r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
 )
@@ -132,7 +123,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"text/{split}.en").write_text(english, encoding="utf-8")
         (folder / f"text/{split}.de").write_text(german, encoding="utf-8")
     (plugin,) = [block for block in blocks("python") if "register_model" in block]
-    (folder / "my_model.py").write_text(PLUGIN_HEAD + plugin, encoding="utf-8")
+    (folder / "my_model.py").write_text(plugin, encoding="utf-8")
     return folder
 
 
@@ -180,7 +171,7 @@ def test_the_promised_files_are_there(finished: Finished, folder: Path) -> None:
 
 def test_a_dry_run_writes_nothing(finished: Finished, folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"text", "my_model.py", "data", "runs"}
-    assert {path.name for path in (folder / "runs").iterdir()} == {"text", "two", "seqtrain"}
+    assert {path.name for path in (folder / "runs").iterdir()} == {"text", "two", "tiny"}
 
 
 def test_two_processes_end_where_one_with_twice_the_micro_batches_ends(
@@ -205,7 +196,7 @@ def test_the_python_entry_prints_a_translation(finished: Finished, folder: Path)
 
 
 def test_the_plugin_has_its_option(finished: Finished, folder: Path) -> None:
-    config = json.loads((folder / "runs/seqtrain/config.json").read_text())
+    config = json.loads((folder / "runs/tiny/config.json").read_text())
     assert (config["model"]["name"], config["model"]["dim"]) == ("tiny", 96)
 
 
