@@ -4,9 +4,11 @@ import dataclasses
 import inspect
 import json
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from seqtrain.checkpoint.load import read_checkpoint, resolve
 from seqtrain.config_schema import field_help, unknown_key_message
@@ -98,14 +100,23 @@ def _plugins() -> Iterator[str]:
 
 def _checkpoint(path: Path) -> Iterator[str]:
     loaded = read_checkpoint(resolve(path))
+    manifest, config = loaded.manifest, loaded.parts.get("config", {})
     yield f"{loaded.path}: every file is as it was written"
-    yield json.dumps(_plain(loaded.manifest), indent=2, default=str)
-
-
-def _plain(manifest: object) -> object:
-    if dataclasses.is_dataclass(manifest) and not isinstance(manifest, type):
-        return dataclasses.asdict(manifest)
-    return manifest
+    yield f"after update {manifest.num_updates}, in epoch {manifest.about.get('epoch', '?')}"
+    for kind in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
+        section = config.get(kind) if isinstance(config, Mapping) else None
+        if isinstance(section, Mapping):
+            yield f"{kind} {section.get('name')}"
+    model = loaded.parts.get("model", {})
+    if isinstance(model, Mapping):  # tied parameters are one tensor under several names
+        tensors = {id(value): value for value in model.values() if isinstance(value, Tensor)}
+        yield f"{sum(tensor.numel() for tensor in tensors.values()):,} values in the model"
+    yield f"written by {manifest.world_size} processes of {manifest.num_threads} threads, " + (
+        ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    )
+    yield f"plug-ins: {json.dumps(manifest.about.get('plugins', []))}"
+    for entry in manifest.files:
+        yield f"  {entry.size:>12,} bytes  {entry.name}"
 
 
 def _data(path: Path, max_tokens: str) -> Iterator[str]:

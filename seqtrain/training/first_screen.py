@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from seqtrain.lr_schedulers.base import LRScheduler
 from seqtrain.training.build import Run
 from seqtrain.training.train_loop import TrainLoop, TrainResult
 
@@ -23,6 +24,7 @@ def first_screen(loop: TrainLoop) -> list[str]:
         *trainer.optimizer.group_lines(),
         f"optimizer {config.optimizer.name} lr {config.optimizer.lr:g}, "
         f"schedule {config.lr_scheduler.name}, {planned_end(run)}",
+        *warm_up_note(trainer.lr_scheduler),
         f"run folder {run.run_dir}",
     ]
 
@@ -36,6 +38,19 @@ def parameter_lines(model: nn.Module) -> list[str]:
         counted |= own
         parts.append(f"{name} {sum(parameter.numel() for parameter in own):,}")
     return [f"model {type(model).__name__}, {total:,} parameters ({', '.join(parts)})"]
+
+
+def warm_up_note(scheduler: LRScheduler) -> list[str]:
+    """Returns a line if the run ends before its rate has stopped rising."""
+    last = scheduler.total_updates
+    if last < 2 or scheduler.state_dict():  # one with a state cannot be asked about the future
+        return []
+    if scheduler.lr_at(last) <= scheduler.lr_at(last - 1):
+        return []
+    return [
+        f"note: the learning rate still rises at the last update, {last}, and is "
+        f"{scheduler.lr_at(last):.3g} there: the warm-up is longer than the run"
+    ]
 
 
 def planned_end(run: Run) -> str:

@@ -156,7 +156,10 @@ def test_info_verifies_a_checkpoint(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert info([f"checkpoint={folder / 'run'}"]) == 0
-    assert "step-0000000004: every file is as it was written" in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert "step-0000000004: every file is as it was written" in page
+    assert "after update 4, in epoch " in page
+    assert "model transformer" in page
     shutil.copytree(folder / "run/checkpoints/step-0000000004", tmp_path / "step-0000000004")
     path = tmp_path / "step-0000000004/model.safetensors"
     content = bytearray(path.read_bytes())
