@@ -52,11 +52,6 @@ class GRUModel(EncoderDecoderModel):
         return cls(config, context)
 
     @override
-    def forward(self, source_tokens: Tensor, prev_output_tokens: Tensor) -> ModelOutput:
-        output, _ = self.decode(prev_output_tokens, self.encode(source_tokens), None)
-        return output
-
-    @override
     def encode(self, source_tokens: Tensor) -> dict[str, Tensor]:
         states, _ = self.encoder(self.source(source_tokens))
         is_symbol = source_tokens.ne(self.padding_index).unsqueeze(2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.registry import ComponentConfig, Registry
@@ -103,6 +104,19 @@ class EncoderDecoderModel(Model):
 
     max_target_positions: int = 0
     """Longest prefix that `decode` reads, in symbols; 0 for no limit."""
+
+    @override
+    def forward(  # type: ignore[override] # names the inputs that the base leaves open
+        self, source_tokens: Tensor, prev_output_tokens: Tensor
+    ) -> ModelOutput:
+        """Returns the output for every position of the target at once.
+
+        Args:
+            source_tokens: Symbol ids, int64 [batch, source time], padded on the right.
+            prev_output_tokens: The target after one eos, int64 [batch, time], padded on the right.
+        """
+        output, _ = self.decode(prev_output_tokens, self.encode(source_tokens), None)
+        return output
 
     @abstractmethod
     def encode(self, source_tokens: Tensor) -> dict[str, Tensor]:

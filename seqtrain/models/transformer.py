@@ -126,19 +126,6 @@ class TransformerModel(EncoderDecoderModel):
         return cls(config, *shared_embeddings(config.dim, config.share_embeddings, context))
 
     @override
-    def forward(  # type: ignore[override] # names the inputs that the base leaves open
-        self, source_tokens: Tensor, prev_output_tokens: Tensor
-    ) -> ModelOutput:
-        """Returns the output for every position of the target at once.
-
-        Args:
-            source_tokens: Symbol ids, int64 [batch, source time], padded on the right.
-            prev_output_tokens: The target after one eos, int64 [batch, time], padded on the right.
-        """
-        output, _ = self.decode(prev_output_tokens, self.encode(source_tokens), None)
-        return output
-
-    @override
     def vocabulary_rows(self) -> dict[str, str]:
         return {
             "encoder.embed_tokens.weight": "source",
