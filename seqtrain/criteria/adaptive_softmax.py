@@ -93,6 +93,7 @@ class AdaptiveSoftmax(Criterion):
                     "ppl": Perplexity(total, batch.num_targets),
                 }
             ),
+            output,
         )
 
     def _nll(self, features: Tensor, targets: Tensor) -> Tensor:

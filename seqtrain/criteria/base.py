@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqtrain.batch import Batch
 from seqtrain.metrics import Metrics
-from seqtrain.models.base import ModelContext
+from seqtrain.models.base import ModelContext, ModelOutput
 from seqtrain.registry import ComponentConfig, Registry
 
 
@@ -28,11 +28,14 @@ class LossOutput:
             divides once by the number of targets of the whole update.
         num_targets: Targets summed over; 0 for an empty batch.
         metrics: The same names for every batch, an empty one included.
+        output: What the model gave, for metrics of the task in evaluation; None where it gave
+            several outputs.
     """
 
     total: Tensor
     num_targets: int
     metrics: Metrics
+    output: ModelOutput | None = None
 
 
 class Criterion(nn.Module, ABC):

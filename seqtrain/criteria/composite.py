@@ -88,7 +88,7 @@ class Composite(Criterion):
             raise ConfigError("criterion.members must hold at least one criterion.")
         combined = Metrics({"loss": Mean(total, num_targets)})
         combined.merge(metrics)
-        return LossOutput(total, num_targets, combined)
+        return LossOutput(total, num_targets, combined, shared.output)
 
 
 class _OneOutput(nn.Module):
@@ -97,13 +97,13 @@ class _OneOutput(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._model = [model]  # in a list: not a module of this one
-        self._output: ModelOutput | None = None
+        self.output: ModelOutput | None = None
 
     @override
     def forward(self, **inputs: Tensor) -> ModelOutput:
-        if self._output is None:
-            self._output = self._model[0](**inputs)
-        return self._output
+        if self.output is None:
+            self.output = self._model[0](**inputs)
+        return self.output
 
 
 def _free_label(name: str, taken: nn.ModuleDict) -> str:

@@ -57,9 +57,8 @@ def symbol_loss(
         sums = linear_loss(features, layer, targets, options)
     else:
         sums = logits_loss(layer(features), targets, options)
-    return LossOutput(
-        sums.total, batch.num_targets, symbol_metrics(sums, batch.num_targets, report_accuracy)
-    )
+    metrics = symbol_metrics(sums, batch.num_targets, report_accuracy)
+    return LossOutput(sums.total, batch.num_targets, metrics, output)
 
 
 def real_positions(features: Tensor, batch: Batch, padding_index: int) -> tuple[Tensor, Tensor]:

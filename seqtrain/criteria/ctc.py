@@ -67,7 +67,7 @@ class CTC(Criterion):
         # An empty batch holds a row without targets, whose loss is that of blanks alone.
         total = losses[: batch.num_examples].sum()
         return LossOutput(
-            total, batch.num_targets, Metrics({"loss": Mean(total, batch.num_targets)})
+            total, batch.num_targets, Metrics({"loss": Mean(total, batch.num_targets)}), output
         )
 
 

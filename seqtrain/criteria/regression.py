@@ -84,6 +84,7 @@ class Regression(Criterion):
                     "mse": Mean(errors.square().sum(), num_targets),
                 }
             ),
+            output,
         )
 
     def _is_there(self, targets: Tensor, batch: Batch) -> Tensor:

@@ -102,6 +102,7 @@ class Segmentation(Criterion):
                     "miou": MeanIoU(counts),
                 }
             ),
+            output,
         )
 
     def _class_weights(self, logits: Tensor) -> Tensor | None:

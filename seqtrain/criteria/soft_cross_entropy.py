@@ -61,6 +61,7 @@ class SoftCrossEntropy(Criterion):
                     "accuracy": Percent(hits, batch.num_targets),
                 }
             ),
+            output,
         )
 
     def _distributions(self, batch: Batch, targets: Tensor, like: Tensor) -> Tensor:

@@ -94,8 +94,8 @@ class Model(nn.Module, ABC):
         return {}
 
 
-class EncoderDecoderModel(Model):
-    """A model that writes a target sequence from left to right, given a source.
+class AutoregressiveModel(Model):
+    """A model that writes a target sequence from left to right.
 
     `memory` and `state` are flat dictionaries of tensors whose first dimension is the row (a
     sentence, or one hypothesis of it), so that search selects, repeats and drops rows without
@@ -104,6 +104,26 @@ class EncoderDecoderModel(Model):
 
     max_target_positions: int = 0
     """Longest prefix that `decode` reads, in symbols; 0 for no limit."""
+
+    @abstractmethod
+    def decode(
+        self, prefix: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor] | None
+    ) -> tuple[ModelOutput, dict[str, Tensor]]:
+        """Reads a prefix and returns the output for its positions that the state does not cover.
+
+        Args:
+            prefix: Symbol ids from the beginning, eos first, int64 [rows, time].
+            memory: From `encode`, one row for each row of the prefix; empty for a DecoderModel.
+            state: None to read the whole prefix; else the state of an earlier call whose prefix
+                was this one without its last symbol.
+
+        Returns:
+            The output, [rows, new positions, dim], and the state after the whole prefix.
+        """
+
+
+class EncoderDecoderModel(AutoregressiveModel):
+    """A model that writes a target, given a source."""
 
     @override
     def forward(  # type: ignore[override] # names the inputs that the base leaves open
@@ -126,20 +146,22 @@ class EncoderDecoderModel(Model):
             source_tokens: Symbol ids, int64 [batch, time], padded on the right.
         """
 
+
+class DecoderModel(AutoregressiveModel):
+    """A language model: each symbol given those before it."""
+
     @abstractmethod
-    def decode(
-        self, prefix: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor] | None
-    ) -> tuple[ModelOutput, dict[str, Tensor]]:
-        """Reads a prefix and returns the output for its positions that the state does not cover.
+    @override
+    def forward(  # type: ignore[override] # names the inputs that the base leaves open
+        self, prev_output_tokens: Tensor, document_ids: Tensor | None = None
+    ) -> ModelOutput:
+        """Returns the output for every position at once.
 
         Args:
-            prefix: Symbol ids from the beginning, eos first, int64 [rows, time].
-            memory: From `encode`, one row for each row of the prefix.
-            state: None to read the whole prefix; else the state of an earlier call whose prefix
-                was this one without its last symbol.
-
-        Returns:
-            The output, [rows, new positions, dim], and the state after the whole prefix.
+            prev_output_tokens: The sequence moved one to the right, int64 [batch, time].
+            document_ids: Where a row holds several documents, which one each position is of, int64
+                [batch, time], counted from 0 within the row, -1 at padding: a position sees only
+                its own document, whose positions are counted from 0. None for one a row.
         """
 
 

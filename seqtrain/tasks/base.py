@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from torch import nn
+
 from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
-from seqtrain.models.base import Model, ModelContext
+from seqtrain.metrics import Metrics
+from seqtrain.models.base import Model, ModelContext, ModelOutput
 from seqtrain.registry import ComponentConfig, Registry
 from seqtrain.scorers.base import Scorer
 
@@ -74,6 +77,21 @@ class Task(ABC):
         It draws from torch's generators, which were seeded from (seed, update, micro-batch).
         """
         return None
+
+    def evaluation_model(self, model: nn.Module) -> nn.Module:
+        """Returns what evaluation calls in the model's place, such as one that averages views."""
+        return model
+
+    def measure(self, output: ModelOutput, batch: Batch) -> Metrics:
+        """Returns metrics of evaluation besides the criterion's, of one batch on its device.
+
+        The same names for every batch, an empty one included.
+        """
+        return Metrics()
+
+    def predict(self, output: ModelOutput, batch: Batch) -> list[dict[str, Any]]:
+        """Returns what the model says of each real example, as plain values for JSON."""
+        raise NotImplementedError(f"task={self.config.name} does not predict.")
 
     def scorers(self) -> list[Scorer]:
         """Returns what compares generated outputs with references; none if nothing is generated."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import DataError
 from seqtrain.generation.base import GenerationConfig, Hypothesis
 from seqtrain.metrics import Metrics
-from seqtrain.models.base import Model
+from seqtrain.models.base import Model, ModelOutput
 from seqtrain.optim.precision import Precision
 from seqtrain.tasks.base import Task
 from seqtrain.training.loss_module import evaluate_batch
@@ -83,6 +84,17 @@ class Evaluator:
                 found = generator.generate(batch.to(self.device))
             yield from zip(batch.ids.tolist(), found, strict=True)
 
+    def predictions(self, dataset: Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields (example index, plain values) of this rank's examples, batch by batch."""
+        model = self.task.evaluation_model(self.model)
+        model.eval()
+        for batch in self._batches(dataset):
+            batch = batch.to(self.device)
+            with torch.no_grad(), self.precision.autocast():
+                output: ModelOutput = model(**batch.inputs)
+                found = self.task.predict(output, batch)
+            yield from zip(batch.ids.tolist(), found, strict=True)
+
     def evaluate(self, split: str, generate: bool) -> Evaluation:
         """Returns metrics and, where the task has scorers and it is wished, scores."""
         losses = self.losses(split)
@@ -100,7 +112,12 @@ class Evaluator:
         return names
 
     def _loss(self, batch: Batch) -> Metrics:
-        return evaluate_batch(self.model, self.criterion, self.precision, batch.to(self.device))
+        batch = batch.to(self.device)
+        model = self.task.evaluation_model(self.model)
+        loss = evaluate_batch(model, self.criterion, self.precision, batch)
+        if loss.output is not None:
+            loss.metrics.merge(self.task.measure(loss.output, batch))
+        return loss.metrics
 
     def _batches(self, dataset: Dataset) -> Iterator[Batch]:
         iterator = EpochIterator(

@@ -11,7 +11,6 @@ from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, LossOutput
 from seqtrain.distributed.parallelize import reaching_all
 from seqtrain.errors import CheckpointError
-from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model
 from seqtrain.optim.precision import Precision
 
@@ -27,19 +26,20 @@ class LossModule(nn.Module):
     def forward(self, batch: Batch) -> LossOutput:
         """Returns the summed loss of a batch; its graph reaches every parameter."""
         loss: LossOutput = self.criterion(self.model, batch)
-        return replace(loss, total=reaching_all(loss.total, self.parameters()))
+        # Without the output: nothing that backward does not need is held until it has run.
+        return replace(loss, total=reaching_all(loss.total, self.parameters()), output=None)
 
 
 @torch.no_grad()
 def evaluate_batch(
-    model: Model, criterion: Criterion, precision: Precision, batch: Batch
-) -> Metrics:
-    """Returns the criterion's metrics of a batch on the model's device, in evaluation mode."""
+    model: nn.Module, criterion: Criterion, precision: Precision, batch: Batch
+) -> LossOutput:
+    """Returns the loss of a batch on the model's device, in evaluation mode."""
     model.eval()
     criterion.eval()
     with precision.autocast():
         loss: LossOutput = criterion(model, batch)
-    return loss.metrics
+    return loss
 
 
 def check_module_state(module: nn.Module, state: Mapping[str, Any], part: str) -> None:

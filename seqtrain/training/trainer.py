@@ -215,7 +215,8 @@ class Trainer:
     def valid_step(self, batch: Batch) -> Metrics:
         """Returns the criterion's metrics of a batch, of this rank alone."""
         # The bare modules: a forward through DDP would expect a backward.
-        return evaluate_batch(self.model, self.criterion, self.precision, batch.to(self.device))
+        loss = evaluate_batch(self.model, self.criterion, self.precision, batch.to(self.device))
+        return loss.metrics
 
     def evaluation_weights(self) -> AbstractContextManager[None]:
         """Returns a context in which the model and the criterion hold the weights to evaluate."""
