@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHECKED := seqtrain seqtrain_cli tests examples benchmarks
 
-.PHONY: help demo test test-fast test-faults test-distributed soak lint types wheel clean
+.PHONY: help demo test test-fast test-runs test-faults test-distributed benchmark soak lint types wheel clean
 
 help:
 	@echo "make demo              prepare real data, train 5 minutes, evaluate, show ten outputs"
@@ -19,17 +19,27 @@ demo: .venv/.installed
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps pocketsphinx
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/g2p_cmudict/demo.sh
 
-test: test-fast test-faults test-distributed
+RUNS := tests/integration tests/resume tests/cli
+
+test: test-fast test-runs test-faults test-distributed
 
 # Two worker processes with one thread each are quicker than one with two.
 test-fast: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore=tests/faults --ignore=tests/distributed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(addprefix --ignore=,$(RUNS) tests/faults tests/distributed)
+
+# Whole runs and real commands.
+test-runs: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(RUNS)
 
 test-faults: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/faults
 
 test-distributed: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/distributed
+
+# A minute: next to bare loops, and the Hugging Face Trainer if the extra `bench` is installed.
+benchmark: .venv/.installed
+	$(BIN)/python benchmarks/training.py --short
 
 soak: .venv/.installed
 	$(BIN)/python -m pytest -q -m slow

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from seqtrain.checkpoint.load import read_checkpoint, resolve
+from seqtrain.checkpoint.load import applying, read_checkpoint, resolve
 from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.criteria.base import Criterion
 from seqtrain.distributed.collectives import Collectives
+from seqtrain.errors import ConfigError, DataError
 from seqtrain.generation.base import GenerationConfig
 from seqtrain.models.base import Model
 from seqtrain.optim.precision import Precision, choose_cpu_products
@@ -98,9 +99,52 @@ class Pipeline:
                 [GeneratedText(task.decode(h), h.score, h.token_scores) for h in found[index]],
             )
 
+    def classify(self, inputs: Iterable[Any]) -> list[str]:
+        """Returns the class of each sequence: an array [time, channels], a text, or a mapping."""
+        return [row["label"] for row in self.predict(inputs)]
+
+    def label(self, inputs: Iterable[Any]) -> list[list[str]]:
+        """Returns the class of each position of each sequence, in the forms that classify takes."""
+        return [row["labels"] for row in self.predict(inputs)]
+
+    def forecast(self, inputs: Iterable[Any]) -> list[Any]:
+        """Returns what follows on each past, [time, channels], in its own units."""
+        return [row["forecast"] for row in self.predict(inputs)]
+
+    def predict(self, inputs: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        """Yields all that the task predicts for each input, in order, as plain values.
+
+        Args:
+            inputs: What the task reads: arrays, texts, or mappings such as JSON lines hold.
+        """
+        self._require_predictions()
+        source, done = iter(inputs), 0
+        evaluator = self._evaluator(self.task, self.config.generation)
+        while window := list(islice(source, _LINES_AT_ONCE)):
+            try:
+                dataset = self.task.prediction_dataset(window)
+            except DataError as error:
+                raise DataError(f"of the inputs from number {done} on, {error}") from error
+            found = dict(evaluator.predictions(dataset))
+            yield from (found[index] for index in range(len(window)))
+            done += len(window)
+
+    def predict_split(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields (example index, what the task predicts) of a split of `task.data`, in order."""
+        self._require_predictions()
+        task = self._task_with_data()
+        evaluator = self._evaluator(task, self.config.generation)
+        yield from sorted(evaluator.predictions(task.dataset(split)), key=lambda item: item[0])
+
     def evaluate(self, split: str, generation: GenerationConfig, generate: bool) -> Evaluation:
         """Returns loss, and scores of generated outputs, over a split of `task.data`."""
         return self._evaluator(self._task_with_data(), generation).evaluate(split, generate)
+
+    def _require_predictions(self) -> None:
+        if not self.task.predicts:
+            raise ConfigError(
+                f"task={self.config.task.name} generates text and predicts nothing: use translate."
+            )
 
     def _task_with_data(self) -> Task:
         cls = TASKS.get(self.config.task.name).cls
@@ -145,11 +189,12 @@ def load(path: str | Path, device: str = "auto", data: str = "") -> Pipeline:
     if data:
         config = replace(config, task=replace(config.task, data=data))
     choose_cpu_products(config.precision)
-    model = build_model(config, task.context)
-    criterion = build_criterion(config, task.context)
-    weights = usable_weights(loaded.parts)
-    model.load_state_dict(weights.model)
-    criterion.load_state_dict(weights.criterion)
+    with applying(loaded.path):
+        model = build_model(config, task.context)
+        criterion = build_criterion(config, task.context)
+        weights = usable_weights(loaded.parts)
+        model.load_state_dict(weights.model)
+        criterion.load_state_dict(weights.criterion)
     return Pipeline(
         config, task, model.to(where).eval(), criterion.to(where).eval(), where, loaded.path
     )

@@ -48,6 +48,11 @@ class Arguments:
         found = [parsed.value() for parsed in self.parsed() if parsed.key_or_group == key]
         return found[-1] if found else None
 
+    def chosen(self) -> dict[str, str]:
+        """Returns the keys without a dot whose last value is a word: `task=NAME` is among them."""
+        values = {p.key_or_group: p.value() for p in self.parsed() if "." not in p.key_or_group}
+        return {key: value for key, value in values.items() if isinstance(value, str)}
+
     def parsed(self) -> Iterator[Override]:
         """Yields the overrides, parsed."""
         for text in self.overrides:

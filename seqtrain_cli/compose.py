@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seqtrain.errors import ConfigError, MachineError
+from seqtrain.errors import ConfigError, MachineError, SeqtrainError
 from seqtrain.plugins import config_dirs
 from seqtrain_cli.arguments import Arguments, normalise, split_arguments
 from seqtrain_cli.command import Command
@@ -75,6 +75,13 @@ def compose_and_run(command: Command, words: Sequence[str]) -> None:
                 raise
             reason = explain(error, arguments.overrides, _Composer(command.name, arguments))
             raise ConfigError(reason) from error
+        except (SeqtrainError, BrokenPipeError):
+            raise
+        except Exception as error:
+            if is_running:
+                raise
+            text = " ".join(str(error).split())[:500]
+            raise ConfigError(f"These settings cannot be read: {text}") from error
 
 
 def prepare(words: Sequence[str]) -> Arguments:
@@ -90,7 +97,8 @@ def prepare(words: Sequence[str]) -> Arguments:
     store_schemas()
     if plugins:
         arguments = arguments.with_value("plugins", plugins)
-    return normalise(arguments, keys_of_type(list), keys_of_type(dict))
+    chosen = arguments.chosen()
+    return normalise(arguments, keys_of_type(list, chosen), keys_of_type(dict, chosen))
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:

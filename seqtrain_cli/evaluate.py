@@ -13,7 +13,8 @@
   plugins=[module,./file.py]   code that registers the model's components
   debug=true                   show the traceback of an error
 
-Rates, accuracies and scores are in percent, losses in nats per target.
+Rates, accuracies and scores are in percent, losses in nats per target; "tables" holds what is no
+single number, as a confusion matrix.
 Options: -h, --help, --version, --cfg job (print the composed configuration)
 """
 
@@ -37,6 +38,8 @@ def run(container: dict[str, Any]) -> None:
     if found.signatures:
         report["signatures"] = found.signatures
     text = json.dumps(report, indent=2)
+    if found.tables:  # on one line, however large
+        text = f'{text[:-2]},\n  "tables": {json.dumps(found.tables)}\n}}'
     print(text, flush=True)
     if settings.output:
         with line_writer(settings.output) as write:

@@ -1,5 +1,6 @@
 """What commands on a trained model share: load it, take the options of search, write JSON."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -77,3 +78,18 @@ def read_lines(source: str) -> Iterator[str]:
         if error.filename != source:
             raise
         raise ConfigError(f"input={source} cannot be read: {error.strerror}.") from error
+
+
+def read_json_lines(source: str) -> Iterator[Any]:
+    """Yields the JSON value of each line of a file, or of standard input for "-".
+
+    Raises:
+        DataError: A line is not JSON; the message names it.
+    """
+    for number, line in enumerate(read_lines(source), start=1):
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"input={source}: line {number} is not JSON: {error}. Give one object a line."
+            ) from error

@@ -8,6 +8,10 @@
                                     holds: lengths, vocabulary, unknowns, examples, and the
                                     padding of batches of max_tokens=4096
   seqtrain-info plugins             what was loaded besides the built-in components
+  seqtrain-info lr_scheduler=NAME optimizer.lr=1e-3 optimization.max_update=5000 plot=FILE.png
+                                    the learning rate over a run, without training: printed at a
+                                    few updates, and drawn (.png, .svg or .pdf) where plot= is
+                                    given; takes what seqtrain-train takes, experiment=NAME too
 
   plugins=[module,./file.py]        code of yours that registers components
   debug=true                        show the traceback of an error
@@ -21,8 +25,12 @@ from seqtrain_cli.entry import guarded
 
 
 def _execute(words: list[str]) -> None:
-    from seqtrain_cli.info_pages import pages  # heavy: after --help was answered
+    from seqtrain_cli.info_curve import asks_for_curve, print_curve  # heavy: after --help
+    from seqtrain_cli.info_pages import pages
 
+    if asks_for_curve(words):
+        print_curve(words)
+        return
     for line in pages(words):
         print(line)
 

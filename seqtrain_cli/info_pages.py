@@ -13,7 +13,10 @@ from torch import Tensor
 from seqtrain.checkpoint.load import read_checkpoint, resolve
 from seqtrain.config_schema import field_help, unknown_key_message
 from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
+from seqtrain.data.labelled_data import is_labelled_folder, open_labelled
+from seqtrain.data.monolingual_open import is_text_folder, open_text
 from seqtrain.data.preprocess import open_prepared
+from seqtrain.data.series_folder import is_series_folder, open_series, series_lines
 from seqtrain.data.statistics import statistics_lines
 from seqtrain.errors import ConfigError
 from seqtrain.plugins import loaded_plugins
@@ -120,8 +123,17 @@ def _checkpoint(path: Path) -> Iterator[str]:
 
 
 def _data(path: Path, max_tokens: str) -> Iterator[str]:
+    if is_series_folder(path):
+        yield from series_lines(open_series(path))
+        return
     if not max_tokens.isdecimal() or int(max_tokens) < 1:
         raise ConfigError(f"max_tokens must be at least 1, got {max_tokens!r}.")
+    if is_text_folder(path):
+        yield from statistics_lines(open_text(path), int(max_tokens))
+        return
+    if is_labelled_folder(path):
+        yield from open_labelled(path).lines()
+        return
     data = open_fairseq(path) if is_fairseq_folder(path) else open_prepared(path)
     yield from statistics_lines(data, int(max_tokens))
 

@@ -7,8 +7,13 @@ r"""seqtrain-preprocess: turns raw data into a folder for task.data. Settings ar
   task=NAME                    what the data is; seqtrain-info task=NAME explains its fields
   out                          folder to write
   num_workers                  processes that encode text
+  overwrite=true               replace a folder that was prepared from other text or settings
+  shard=2/4                    prepare part 2 of 4 (in OUT.parts), each in a job of its own;
+  shard=join                   then put the parts together to the same files as at once
   plugins=[module,./file.py]   code of yours that registers components
   debug=true                   show the traceback of an error
+
+A command that was interrupted goes on when it is run again.
 
 Options: -h, --help, --version, --cfg job (print the composed configuration)
 """
@@ -24,6 +29,7 @@ from seqtrain_cli.entry import run_command
 def run(container: dict[str, Any]) -> None:
     """Prepares the data of a task."""
     from seqtrain.config_schema import parse_section
+    from seqtrain.data.prepare_options import PrepareOptions
     from seqtrain.errors import ConfigError
     from seqtrain.tasks.base import TASKS
     from seqtrain_cli.schemas import PreprocessConfig
@@ -32,10 +38,9 @@ def run(container: dict[str, Any]) -> None:
     config = parse_section(PreprocessConfig(), container, "")
     if not config.out:
         raise ConfigError("out is not set: name the folder to write, as out=data/my_corpus.")
-    if config.num_workers < 1:
-        raise ConfigError(f"num_workers must be at least 1, got {config.num_workers}.")
+    options = PrepareOptions(config.num_workers, config.overwrite, config.shard)
     task = TASKS.get(task_config.name).cls
-    for line in task.prepare(task_config, Path(config.out), config.num_workers):
+    for line in task.prepare_with(task_config, Path(config.out), options):
         print(line)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,10 @@ class PreprocessConfig:
     """Folder to write, for `task.data`."""
     num_workers: int = 1
     """Processes that encode text."""
+    overwrite: bool = False
+    """Replace a folder that was prepared from other text or settings."""
+    shard: str = ""
+    """i/n prepares part i of n, for separate jobs; join puts all parts together."""
     plugins: list[str] = field(default_factory=list)
     """Modules, or files like ./my_task.py, that register components."""
     debug: bool = False
@@ -121,15 +126,31 @@ def store_schemas() -> None:
         store.store(name=name, node={"defaults": defaults, "hydra": hydra})
 
 
-def keys_of_type(container: type) -> set[str]:
-    """Returns every dotted key that holds a list, or a dict with keys of the user's choice."""
+def keys_of_type(container: type, chosen: Mapping[str, str]) -> set[str]:
+    """Returns every dotted key that holds a list, or a dict with keys of the user's choice.
+
+    Where components of a kind have a field of one name and of different types, it counts if the
+    one that is chosen has it so.
+
+    Args:
+        container: list or dict.
+        chosen: Names of components by kind, as far as the command line tells them.
+    """
     keys: set[str] = set()
     for schema in (RunConfig, PreprocessConfig, GenerateConfig, EvaluateConfig, AverageConfig):
         keys |= _fields_of_type(container, schema, "")
     for kind, registry in registries().items():
-        for name in registry.names():
+        names = registry.names()
+        if not registry.many and chosen.get(kind) in names:
+            names = [chosen[kind]]
+        others: set[str] = set()
+        for name in names:
             prefix = f"{kind}.{name}." if registry.many else f"{kind}."
-            keys |= _fields_of_type(container, registry.get(name).config, prefix)
+            config = registry.get(name).config
+            found = _fields_of_type(container, config, prefix)
+            others |= {prefix + spec.name for spec in dataclasses.fields(config)} - found
+            keys |= found
+        keys -= others
     return keys - registries().keys()
 
 

@@ -21,6 +21,7 @@ Settings that most runs need:
   plugins=[module,./file.py]          code of yours that registers components
   dry_run=true                        build everything, run one batch, write nothing
   debug=true                          show the traceback of an error
+  profile=true                        write where the time goes into run_dir/profile
 
 Options:
   -h, --help      this text                  --cfg job   print the composed configuration

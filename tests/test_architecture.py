@@ -33,7 +33,7 @@ FLOORS: list[list[set[str]]] = [
     ],
     [{"seqtrain.tasks"}],
     [{"seqtrain.training"}],
-    [{"seqtrain.plugins"}, {"seqtrain.pipeline"}, {"seqtrain_cli"}],
+    [{"seqtrain.plugins"}, {"seqtrain.pipeline"}, {"seqtrain.report"}, {"seqtrain_cli"}],
 ]
 ALONE = {"seqtrain.scorers", "seqtrain.optim", "seqtrain.lr_schedulers"}
 """Parts of floor 1 that know only the others named here of the same floor, scorers none."""
@@ -45,6 +45,8 @@ OPTIONAL_PACKAGES = {
     "fsspec",
     "pyarrow",
     "zstandard",
+    "tokenizers",
+    "matplotlib",
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch._dynamo  # noqa: F401 # the first optimizer imports it; forked runs inherit it
 
+from seqtrain.checkpoint.layout import updates_of
 from seqtrain.checkpoint.load import read_newest
 from seqtrain.training.callbacks.base import Callback, CallbackConfig, register_callback
 from seqtrain.training.trainer import Trainer
@@ -86,7 +87,7 @@ class Snapshot(Callback):
 
     def on_checkpoint_saved(self, trainer: Trainer, path: Path) -> None:
         run_dir = path.parent.parent
-        shutil.copytree(run_dir, Path(self.config.into) / str(trainer.num_updates))
+        shutil.copytree(run_dir, Path(self.config.into) / str(updates_of(path.name)))
 
 
 def final_state(run_dir: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from seqtrain.checkpoint.layout import (
 )
 from seqtrain.checkpoint.load import verify
 from seqtrain.checkpoint.manifest import FileEntry, Manifest
-from seqtrain.checkpoint.tree import Tree, split
+from seqtrain.checkpoint.tree import SplitTree, Tree, split
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import CheckpointError, MachineError
 from seqtrain.files import remove_tree, sync_directory, write_all
@@ -46,6 +46,21 @@ def write_checkpoint(
     about: Mapping[str, Any],
     collectives: Peers | None = None,
 ) -> Path:
+    """Commits a checkpoint of trees by name; see `write_split_parts`."""
+
+    def prepare() -> dict[str, SplitTree]:
+        return {name: split(tree, name) for name, tree in parts.items()}
+
+    return write_split_parts(directory, num_updates, prepare, about, collectives)
+
+
+def write_split_parts(
+    directory: Path,
+    num_updates: int,
+    prepare: Callable[[], Mapping[str, SplitTree]],
+    about: Mapping[str, Any],
+    collectives: Peers | None = None,
+) -> Path:
     """Commits a checkpoint; all ranks call it together, and succeed or fail together.
 
     A crash at any instant leaves either the complete checkpoint or none. One that is there
@@ -54,7 +69,8 @@ def write_checkpoint(
     Args:
         directory: Folder of checkpoints, on a disk that all ranks share.
         num_updates: Updates that the state has seen; gives the name.
-        parts: Trees by name: rank 0 passes all common ones, every rank its own `rank-<5 digits>`.
+        prepare: Returns split trees by name: on rank 0 all common ones, on every rank its own
+            `rank-<5 digits>`. If it fails on one rank, all fail.
         about: Plain values for the manifest; rank 0's count.
         collectives: How to reach the other ranks; None if there are none.
 
@@ -69,7 +85,7 @@ def write_checkpoint(
     final = directory / step_name(num_updates)
     files: list[_PlannedFile] = []
     # The action's result comes back through JSON, the plan itself stays here.
-    sizes = _together(peers, final, lambda: _plan(parts, peers, files))
+    sizes = _together(peers, final, lambda: _plan(prepare(), peers, files))
     opened = _together(peers, final, lambda: _first(peers, lambda: _open(final, sum(sizes))))
     unfinished = directory / opened[0]
     try:
@@ -118,11 +134,10 @@ def _first(peers: Peers, action: Callable[[], Any]) -> Any:
     return action() if peers.rank == 0 else None
 
 
-def _plan(parts: Mapping[str, Tree], peers: Peers, files: list[_PlannedFile]) -> int:
+def _plan(parts: Mapping[str, SplitTree], peers: Peers, files: list[_PlannedFile]) -> int:
     """Appends this rank's files and returns their size together."""
-    for name, tree in sorted(parts.items()):
+    for name, halves in sorted(parts.items()):
         _check_part_name(name, peers)
-        halves = split(tree, name)
         text = strict_json.dump(halves.plain, f"Part {name}")
         files.append(_PlannedFile(f"{name}.json", len(text), _single_chunk(text)))
         if halves.tensors:

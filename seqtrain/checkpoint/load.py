@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from seqtrain.checkpoint.manifest import Manifest
 from seqtrain.checkpoint.ranking import read_ranking
 from seqtrain.checkpoint.tree import Tree, join
 from seqtrain.checkpoint.verified_file import VerifiedFile, read_regular
-from seqtrain.errors import CheckpointError
+from seqtrain.errors import CheckpointError, SeqtrainError
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,34 @@ def read_newest(
             f"{'; '.join(failures)} Restore one, or move them away, or choose another run_dir."
         )
     return None
+
+
+@contextmanager
+def applying(path: Path) -> Iterator[None]:
+    """Names the checkpoint where its content turns out to be odd while it is applied.
+
+    Checksums tell damage. They do not tell whether the content is what a run saves, so that a
+    checkpoint of a stranger, or of another program version, can miss anything.
+
+    Raises:
+        CheckpointError: In the place of the errors that odd content causes.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path}: {error}") from error
+    except SeqtrainError:  # about the run that it is applied to
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError,
+            ValueError) as error:  # fmt: skip
+        reason = (str(error).strip().splitlines() or [""])[0][:500].rstrip(".")
+        raise CheckpointError(
+            f"{path}: its content is not what this program saves for such a run "
+            f"({type(error).__name__}: {reason}). Use another checkpoint, or the version that "
+            "wrote it."
+        ) from error
 
 
 def verify(path: Path) -> Manifest:

@@ -44,6 +44,9 @@ class Criterion(nn.Module, ABC):
     shares_output: ClassVar[bool] = True
     """Takes one output of the model for a batch; False: runs the model more often, for itself."""
 
+    reads_soft_targets: ClassVar[bool] = False
+    """Compares with the batch's extra "soft_targets", as mixup makes them, where there are any."""
+
     def __init__(self, config: Any, context: ModelContext) -> None:
         super().__init__()
         self.config = config

@@ -14,6 +14,7 @@ from seqtrain.errors import ConfigError
 from seqtrain.metrics import Mean, Metrics
 from seqtrain.models.base import ModelOutput
 from seqtrain.modules.fused_loss import loss_dtype
+from seqtrain.modules.update_number import FollowsUpdates
 
 LOSSES = ("mse", "mae", "huber", "quantile")
 
@@ -31,6 +32,15 @@ class RegressionConfig(CriterionConfig):
     """Levels of the last dimension of what the model predicts, with loss=quantile."""
     null_value: float | None = None
     """Target that means missing, besides nan, which always does."""
+    horizon_curriculum_updates: int = 0
+    """Updates in which the part of the horizon that counts in training grows to the whole; 0: all
+    of it counts from the first update on."""
+    horizon_curriculum_start: int = 1
+    """Steps of the horizon that count at the beginning of the curriculum."""
+    horizon_curriculum_step: int = 1
+    """Steps by which it grows at once."""
+    horizon_curriculum_after: int = 0
+    """Updates with the whole horizon before the curriculum begins."""
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -43,10 +53,30 @@ class RegressionConfig(CriterionConfig):
             raise ConfigError(
                 f"criterion.quantiles must be levels between 0 and 1, got {self.quantiles}."
             )
+        for key, least in (("updates", 0), ("start", 1), ("step", 1), ("after", 0)):
+            value = getattr(self, f"horizon_curriculum_{key}")
+            if value < least:
+                raise ConfigError(
+                    f"criterion.horizon_curriculum_{key} must be at least {least}, got {value}."
+                )
+
+    def horizon_at(self, update_number: int, horizon: int) -> int:
+        """Returns how many steps of the horizon count in an update; the first update is 1.
+
+        The curriculum is divided equally among the lengths that it goes through. After it, and
+        before, the whole horizon counts.
+        """
+        start, step = self.horizon_curriculum_start, self.horizon_curriculum_step
+        done = update_number - 1 - self.horizon_curriculum_after
+        if not 0 <= done < self.horizon_curriculum_updates or start >= horizon:
+            return horizon
+        num_lengths = 1 + math.ceil((horizon - start) / step)
+        length = start + step * (done * num_lengths // self.horizon_curriculum_updates)
+        return min(length, horizon)
 
 
 @register_criterion("regression", config=RegressionConfig)
-class Regression(Criterion):
+class Regression(Criterion, FollowsUpdates):
     """Sum of errors over the targets that are there.
 
     With the error e = prediction - target, a target costs e ** 2 (mse), |e| (mae), or
@@ -57,6 +87,10 @@ class Regression(Criterion):
     `batch.num_targets` counts the targets that are not nan. Only where `null_value` leaves out
     further ones, they are counted here. The metrics "mae" and "mse" are of the predictions
     themselves, or of the quantile next to one half.
+
+    With a curriculum on the horizon, which is the second dimension of the targets, only its first
+    steps count in early updates, in all that is counted here; the metric "horizon" says how many.
+    Evaluation is always over the whole.
     """
 
     @override
@@ -71,27 +105,41 @@ class Regression(Criterion):
         losses, errors = self._losses(predictions, targets)
         total = losses.where(is_there, 0.0).sum()
         errors = errors.detach().where(is_there, 0.0)
-        num_targets = batch.num_targets
-        if self.config.null_value is not None and num_targets:
-            num_targets = int(is_there.sum())
-        return LossOutput(
-            total,
-            num_targets,
-            Metrics(
-                {
-                    "loss": Mean(total, num_targets),
-                    "mae": Mean(errors.abs().sum(), num_targets),
-                    "mse": Mean(errors.square().sum(), num_targets),
-                }
-            ),
-            output,
+        num_targets = self._count(is_there, batch)
+        metrics = Metrics(
+            {
+                "loss": Mean(total, num_targets),
+                "mae": Mean(errors.abs().sum(), num_targets),
+                "mse": Mean(errors.square().sum(), num_targets),
+            }
         )
+        if self.config.horizon_curriculum_updates:
+            metrics["horizon"] = Mean(self._horizon(targets) * num_targets, num_targets)
+        return LossOutput(total, num_targets, metrics, output)
 
     def _is_there(self, targets: Tensor, batch: Batch) -> Tensor:
         is_there = targets.isnan().logical_not()
         if self.config.null_value is not None:
             is_there &= targets.ne(self.config.null_value)
+        if self.config.horizon_curriculum_updates:
+            is_there[:, self._horizon(targets) :] = False
         return is_there if batch.num_targets else torch.zeros_like(is_there)
+
+    def _count(self, is_there: Tensor, batch: Batch) -> int:
+        is_shortened = self.config.horizon_curriculum_updates > 0 and self.training
+        if (self.config.null_value is None and not is_shortened) or not batch.num_targets:
+            return batch.num_targets
+        return int(is_there.sum())
+
+    def _horizon(self, targets: Tensor) -> int:
+        """Returns how many steps of the targets count now."""
+        if targets.dim() < 2:
+            raise ConfigError(
+                "criterion.horizon_curriculum_updates needs targets [batch, horizon, ...]; these "
+                f"are {list(targets.shape)}. Set it to 0."
+            )
+        whole = targets.size(1)
+        return self.config.horizon_at(self.update_number, whole) if self.training else whole
 
     def _losses(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the loss and the plain error of each target, both in the targets' shape."""

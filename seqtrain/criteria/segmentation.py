@@ -13,12 +13,8 @@ from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, regis
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Mean, Metric, Metrics, Percent
 from seqtrain.models.base import ModelOutput
+from seqtrain.models.side_heads import AUXILIARY, PRESENCE
 from seqtrain.modules.fused_loss import loss_dtype
-
-AUXILIARY = "auxiliary_logits"
-"""Name in `ModelOutput.aux` of a second head's logits, in the shape of the main ones."""
-PRESENCE = "presence_logits"
-"""Name in `ModelOutput.aux` of logits that a class occurs in the example, [batch, classes]."""
 
 
 @dataclass(kw_only=True)
@@ -31,6 +27,8 @@ class SegmentationConfig(CriterionConfig):
     """Weight of the loss on which classes occur at all; 0 for none, 0.2 is usual."""
     class_weights: list[float] = field(default_factory=list)
     """Weight of each class in the cross entropies; empty for 1."""
+    report_accuracy: bool = True
+    """Also log the percentage of positions whose class has the highest probability."""
 
     def __post_init__(self) -> None:
         weights = [self.auxiliary_weight, self.presence_weight, *self.class_weights]
@@ -42,24 +40,6 @@ class SegmentationConfig(CriterionConfig):
             )
 
 
-class MeanIoU(Metric):
-    """100 * mean over classes of intersection / union; classes that occur nowhere do not count.
-
-    Argument: positions by class and predicted class, one vector [classes * classes].
-    """
-
-    @override
-    def compute(self) -> float:
-        size = math.isqrt(self.sums.numel())
-        counts = self.sums.view(size, size)
-        intersection = counts.diagonal()
-        union = counts.sum(dim=0) + counts.sum(dim=1) - intersection
-        occurs = union > 0
-        if not bool(occurs.any()):
-            return math.nan
-        return 100.0 * float((intersection[occurs] / union[occurs]).mean())
-
-
 @register_criterion("segmentation", config=SegmentationConfig)
 class Segmentation(Criterion):
     """Sum over positions of main + auxiliary_weight * auxiliary + presence_weight * presence.
@@ -68,51 +48,44 @@ class Segmentation(Criterion):
     w = class_weights; the sum is divided by the number of positions, not by that of weights.
     Presence (Zhang et al. 2018, "Context Encoding", section 3.1) is the mean over classes of the
     binary cross entropy of "occurs in the example", and counts once for each position of the
-    example. Logits are [batch, classes, ...], targets [batch, ...] with padding where a position is
+    example. Logits are [batch, ..., classes], targets [batch, ...] with padding where a position is
     not to be judged.
     """
 
     @override
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:
         output: ModelOutput = model(**batch.inputs)
-        logits = output.logits.flatten(2)
+        logits = output.logits.flatten(1, -2)
         targets = batch.targets.flatten(1)
         is_target = targets.ne(self.context.padding_index)
         weights = self._class_weights(logits)
         main = _cross_entropy(logits, targets, is_target, weights)
         total = main
         if self.config.auxiliary_weight:
-            auxiliary = self._aux(output, AUXILIARY, "auxiliary_weight").flatten(2)
+            auxiliary = self._aux(output, AUXILIARY, "auxiliary_weight").flatten(1, -2)
             extra = _cross_entropy(auxiliary, targets, is_target, weights)
             total = total + self.config.auxiliary_weight * extra
         if self.config.presence_weight:
             presence = self._aux(output, PRESENCE, "presence_weight")
             extra = _presence_loss(presence, targets, is_target)
             total = total + self.config.presence_weight * extra
-        counts = _confusion(logits.detach(), targets, is_target)
-        hits = counts.view(logits.size(1), -1).diagonal().sum()
-        return LossOutput(
-            total,
-            batch.num_targets,
-            Metrics(
-                {
-                    "loss": Mean(total, batch.num_targets),
-                    "main_loss": Mean(main, batch.num_targets),
-                    "pixel_accuracy": Percent(hits, batch.num_targets),
-                    "miou": MeanIoU(counts),
-                }
-            ),
-            output,
-        )
+        metrics: dict[str, Metric] = {
+            "loss": Mean(total, batch.num_targets),
+            "main_loss": Mean(main, batch.num_targets),
+        }
+        if self.config.report_accuracy:
+            hits = logits.detach().argmax(dim=2).eq(targets).logical_and(is_target).sum()
+            metrics["accuracy"] = Percent(hits, batch.num_targets)
+        return LossOutput(total, batch.num_targets, Metrics(metrics), output)
 
     def _class_weights(self, logits: Tensor) -> Tensor | None:
         weights: list[float] = self.config.class_weights
         if not weights:
             return None
-        if len(weights) != logits.size(1):
+        if len(weights) != logits.size(-1):
             raise ConfigError(
                 f"criterion.class_weights holds {len(weights)} weights, but there are "
-                f"{logits.size(1)} classes."
+                f"{logits.size(-1)} classes."
             )
         return torch.tensor(weights, dtype=loss_dtype(logits.dtype), device=logits.device)
 
@@ -128,11 +101,14 @@ class Segmentation(Criterion):
 def _cross_entropy(
     logits: Tensor, targets: Tensor, is_target: Tensor, weights: Tensor | None
 ) -> Tensor:
-    """Returns the sum over targets, of logits [batch, classes, positions]."""
+    """Returns the sum over targets, of logits [batch, positions, classes]."""
     losses = F.cross_entropy(
-        logits.to(loss_dtype(logits.dtype)), targets.where(is_target, 0), weights, reduction="none"
+        logits.flatten(0, 1).to(loss_dtype(logits.dtype)),
+        targets.where(is_target, 0).flatten(),
+        weights,
+        reduction="none",
     )
-    return losses.where(is_target, 0.0).sum()
+    return losses.where(is_target.flatten(), 0.0).sum()
 
 
 def _presence_loss(logits: Tensor, targets: Tensor, is_target: Tensor) -> Tensor:
@@ -144,11 +120,3 @@ def _presence_loss(logits: Tensor, targets: Tensor, is_target: Tensor) -> Tensor
         logits.to(occurs.dtype), occurs[:, :num_classes], reduction="none"
     )
     return (losses.mean(dim=1) * is_target.sum(dim=1)).sum()
-
-
-def _confusion(logits: Tensor, targets: Tensor, is_target: Tensor) -> Tensor:
-    """Returns the positions by class and predicted class, float64 [classes * classes]."""
-    num_classes = logits.size(1)
-    cells = targets.where(is_target, 0) * num_classes + logits.argmax(dim=1)
-    counts = torch.zeros(num_classes**2, dtype=torch.float64, device=logits.device)
-    return counts.index_add_(0, cells.flatten(), is_target.flatten().double())

@@ -42,6 +42,8 @@ class SoftCrossEntropy(Criterion):
     all on the target. The metric "accuracy" counts hits of the unmixed target.
     """
 
+    reads_soft_targets = True
+
     @override
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:
         output: ModelOutput = model(**batch.inputs)

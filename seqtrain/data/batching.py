@@ -9,7 +9,7 @@ import numpy.typing as npt
 from seqtrain.errors import ConfigError, DataError
 
 IntArray = npt.NDArray[np.int64]
-LONG_EXAMPLE_POLICIES = ("skip", "error")
+SKIP, CUT, REFUSE = LONG_EXAMPLE_POLICIES = ("skip", "cut", "refuse")
 NUM_LISTED_IDS = 10
 
 
@@ -29,8 +29,9 @@ class DatasetConfig:
     max_target_positions: int = 1024
     """Longest target that is trained on, eos counted; 0 for no limit."""
     long_examples: str = "skip"
-    """What training does with an example above a limit: skip (and report) or error. Evaluation
-    always keeps every example."""
+    """What training does with an example above a limit: skip it, cut it (where the data can be
+    cut), or refuse to train. Skipped and cut ones are listed at the beginning. Evaluation always
+    keeps every example whole."""
     window_size: int = 1 << 18
     """Examples that are sorted by length together; which ones they are is drawn anew in each
     epoch, in blocks of up to 512 neighbours."""
@@ -74,6 +75,12 @@ class DatasetConfig:
                 f"got {self.long_examples!r}."
             )
 
+    def longest(self) -> tuple[int, int]:
+        """Returns the most positions of a source and of a target; 0 for no limit."""
+        sides = (self.max_source_positions, self.max_target_positions)
+        limits = [[limit for limit in (side, self.max_tokens) if limit] for side in sides]
+        return min(limits[0], default=0), min(limits[1], default=0)
+
     def plan_settings(self) -> dict[str, int | str]:
         """Returns the settings that decide which batches an epoch has."""
         return {
@@ -90,15 +97,17 @@ class DatasetConfig:
 
 @dataclass
 class Filtered:
-    """Examples left out for one reason.
+    """Examples left out or cut for one reason.
 
     Args:
         reason: The limit in words, with its config key.
+        action: What is done with them, in words.
         count: How many there are.
         first_ids: The first ten of them.
     """
 
     reason: str
+    action: str = "left out"
     count: int = 0
     first_ids: list[int] = field(default_factory=list)
 
@@ -122,34 +131,44 @@ def usable(
         config: The limits.
 
     Returns:
-        True where an example is used, [examples], and one entry for each limit that is passed.
+        True where an example is used, whole or cut, [examples], and one entry for each limit that
+        is passed.
 
     Raises:
-        DataError: There are such examples and `long_examples` is "error".
+        DataError: There are such examples and `long_examples` is "refuse".
     """
     limits = [
         ("source", 0, "max_source_positions", config.max_source_positions),
         ("target", 1, "max_target_positions", config.max_target_positions),
         *(("example", side, "max_tokens", config.max_tokens) for side in range(lengths.shape[1])),
     ]
-    used = np.ones(len(ids), dtype=np.bool_)
+    fits = np.ones(len(ids), dtype=np.bool_)
     found: list[Filtered] = []
     for what, side, key, limit in limits:
         if limit == 0 or side >= lengths.shape[1]:
             continue
-        too_long = used & (lengths[:, side] > limit)
+        too_long = fits & (lengths[:, side] > limit)
         if too_long.any():
-            entry = Filtered(f"{what} longer than dataset.{key}={limit}")
+            action = "cut" if config.long_examples == CUT else "left out"
+            entry = Filtered(f"{what} longer than dataset.{key}={limit}", action)
             entry.add(np.sort(ids[too_long]))
             found.append(entry)
-            used &= ~too_long
-    if found and config.long_examples == "error":
+            fits &= ~too_long
+    if found and config.long_examples == REFUSE:
         raise DataError(
             f"{found[0].count} examples have a {found[0].reason}, the first with index "
             f"{found[0].first_ids[0]}. Raise the limit, remove them, or set "
-            "dataset.long_examples=skip."
+            "dataset.long_examples=skip or cut."
         )
-    return used, found
+    return fits | (config.long_examples == CUT), found
+
+
+def shorten_lengths(lengths: npt.NDArray[np.int32], config: DatasetConfig) -> npt.NDArray[np.int32]:
+    """Returns the lengths, [examples, sides], of examples that are cut to the limits."""
+    no_limit = np.iinfo(np.int32).max
+    longest = [limit or no_limit for limit in config.longest()][: lengths.shape[1]]
+    longest += [config.max_tokens or no_limit] * (lengths.shape[1] - len(longest))
+    return np.minimum(lengths, np.array(longest, dtype=np.int32))
 
 
 def plan_window(

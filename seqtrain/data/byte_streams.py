@@ -27,12 +27,26 @@ def open_stream(location: Location) -> Iterator[BinaryIO]:
         MachineError: A package is missing.
     """
     try:
-        with _open_raw(location) as raw, _decompressed(raw, str(location)) as stream:
+        with open_raw(location) as raw, _decompressed(raw, str(location)) as stream:
             yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise DataError(
             f"{location}: the compressed data is damaged: {error}. Copy the file again."
         ) from error
+
+
+@contextmanager
+def open_raw(location: Location) -> Iterator[BinaryIO]:
+    """Opens a file for reading as it is; otherwise like `open_stream`."""
+    try:
+        if is_url(location):
+            with _fsspec().open(location, "rb") as file:
+                yield file
+        else:
+            with Path(location).open("rb") as file:
+                yield file
+    except gzip.BadGzipFile:  # an OSError, but of what the bytes mean
+        raise
     except OSError as error:
         raise DataError(
             f"{location}: {error.strerror or error}. Give the path of a file that can be read."
@@ -77,16 +91,6 @@ def name_without_compression(location: Location) -> str:
     """Returns a location without the ending of its compression."""
     name = str(location)
     return next((name.removesuffix(end) for end in COMPRESSIONS if name.endswith(end)), name)
-
-
-@contextmanager
-def _open_raw(location: Location) -> Iterator[BinaryIO]:
-    if is_url(location):
-        with _fsspec().open(location, "rb") as file:
-            yield file
-    else:
-        with Path(location).open("rb") as file:
-            yield file
 
 
 @contextmanager

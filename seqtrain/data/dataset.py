@@ -1,11 +1,13 @@
 """What a dataset is: examples by index, with lengths, put together into batches."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from seqtrain.batch import Batch
+from seqtrain.errors import ConfigError
 
 
 class Dataset(ABC):
@@ -30,6 +32,32 @@ class Dataset(ABC):
         The number of examples and the fingerprint do not depend on the epoch.
         """
         return self
+
+    def shortened(self, longest: Sequence[int]) -> "Dataset":
+        """Returns the dataset with every example cut, for `dataset.long_examples=cut`.
+
+        Its fingerprint stays: it names the content that is cut.
+
+        Args:
+            longest: Most positions of each side, as `lengths` counts them; 0 for no limit.
+
+        Raises:
+            ConfigError: Examples of this kind cannot be cut.
+        """
+        raise ConfigError(
+            f"dataset.long_examples=cut is not possible with a {type(self).__name__}. "
+            "Use skip or refuse."
+        )
+
+    @property
+    def shard_sizes(self) -> list[int] | None:
+        """Examples of each part of which only a few are open at once; None if all are at hand."""
+        return None
+
+    @property
+    def shards_at_once(self) -> int:
+        """Parts whose examples may be mixed; see `shard_sizes`."""
+        return 1
 
     @property
     @abstractmethod

@@ -9,11 +9,13 @@ from typing import Any
 
 from seqtrain.batch import Batch
 from seqtrain.data.batch_loader import Request, load_batches
-from seqtrain.data.batching import DatasetConfig, IntArray
+from seqtrain.data.batching import CUT, DatasetConfig, IntArray
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.epoch_plan import BatchingSummary, EpochPlan
 from seqtrain.errors import CheckpointError, ConfigError, DataError
 
+# A window that was begun is planned with one cut and cannot be loaded with another.
+CUT_SETTINGS = {"long_examples", "max_tokens", "max_source_positions", "max_target_positions"}
 ORDER_VERSION = 1
 """Changes with every change of code that gives the same data another order."""
 
@@ -98,6 +100,9 @@ class EpochIterator:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must be 0 to {world_size - 1}, got {rank}.")
         self.dataset = dataset
+        self._loaded = dataset
+        if shuffle and config.long_examples == CUT:
+            self._loaded = dataset.shortened(config.longest())
         self.position = Position()
         self.wait_seconds = 0.0
         """Time that `groups` has waited for data."""
@@ -127,7 +132,7 @@ class EpochIterator:
         # The loader runs ahead of the groups that are given; tee keeps what lies between.
         planned, ahead = tee(self._planned_groups(update_freq))
         requests = (request for group in ahead for request in group.requests)
-        batches = load_batches(self.dataset, requests, self._config, self._pin_memory)
+        batches = load_batches(self._loaded, requests, self._config, self._pin_memory)
         with closing(batches):
             for group in planned:
                 began = time.monotonic()
@@ -151,7 +156,7 @@ class EpochIterator:
         if self._plan.num_windows == 1:
             return planned
         in_window = self._plan.num_examples_in(self.position.epoch, self.position.window)
-        return round(planned * len(self.dataset) / in_window)
+        return round(planned * len(self.dataset) / max(in_window, 1))
 
     def summary(self) -> BatchingSummary:
         """Returns what batching uses, leaves out and pads in the current epoch."""
@@ -273,19 +278,22 @@ class EpochIterator:
         saved = {name: known[name] for name in mine["batching"]}
         for name in ("seed", "shuffle"):
             _refuse_change(name, state[name], mine[name])
+        fixed = {"window_size"}
+        if CUT in (saved["long_examples"], self._config.long_examples):
+            fixed |= CUT_SETTINGS
         for name, value in mine["batching"].items():
-            if name == "window_size" or not self._config.accept_changed_batching:
-                _refuse_change(f"dataset.{name}", saved[name], value)
+            if name in fixed or not self._config.accept_changed_batching:
+                _refuse_change(f"dataset.{name}", saved[name], value, name not in fixed)
             elif type(saved[name]) is not type(value):
                 raise CheckpointError(f"The saved {name} is {saved[name]!r}. {_DAMAGED}")
         return saved
 
 
-def _refuse_change(name: str, was: object, now: object) -> None:
+def _refuse_change(name: str, was: object, now: object, may_accept: bool = False) -> None:
     if was == now:
         return
     accept = ""
-    if name.startswith("dataset.") and name != "dataset.window_size":
+    if may_accept:
         accept = ", or dataset.accept_changed_batching=true for the change to hold from now on"
     raise ConfigError(
         f"{name} is {now!r} and was {was!r} when the checkpoint was written, so the order of the "

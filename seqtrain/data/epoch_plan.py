@@ -6,18 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from seqtrain.data.batching import (
+    CUT,
     DatasetConfig,
     Filtered,
     IntArray,
     padding_share,
     plan_window,
+    shorten_lengths,
     usable,
 )
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.permutation import permutation_slice
-
-MOST_IN_BLOCK = 512
-LEAST_BLOCKS = 16  # in a window
+from seqtrain.data.window_order import window_order
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class BatchingSummary:
         num_used: Examples in batches.
         num_batches: Batches over all ranks.
         padding: Share of positions that is padding, 0 to 1.
-        filtered: Examples left out, by reason.
+        filtered: Examples left out or cut, by reason.
     """
 
     num_examples: int
@@ -52,7 +52,7 @@ class BatchingSummary:
         for entry in self.filtered:
             ids = ", ".join(str(index) for index in entry.first_ids)
             more = ", ..." if entry.count > len(entry.first_ids) else ""
-            text.append(f"left out: {entry.count} with a {entry.reason}: {ids}{more}")
+            text.append(f"{entry.action}: {entry.count} with a {entry.reason}: {ids}{more}")
         return text
 
 
@@ -60,9 +60,9 @@ class EpochPlan:
     """The batches of each window of each epoch: a function of (seed, epoch) and the lengths.
 
     Time and memory of a window do not depend on the size of the dataset. In training a window is
-    made of blocks of neighbouring examples, drawn from the whole dataset, so that it reads few
-    pages of the files; its examples are then shuffled one by one. A dataset of one window is
-    shuffled as a whole.
+    made of blocks of neighbouring examples, drawn from the whole dataset (or from the shards that
+    are open together), so that it reads few pages of the files; its examples are then shuffled
+    one by one. A dataset of one window is shuffled as a whole.
 
     Args:
         dataset: The examples.
@@ -79,21 +79,17 @@ class EpochPlan:
         self._seed = seed
         self._shuffle = shuffle
         self._num_examples = len(dataset)
-        self._block = max(1, min(MOST_IN_BLOCK, config.window_size // LEAST_BLOCKS))
-        self._num_blocks = -(-self._num_examples // self._block)
-        self._blocks_in_window = config.window_size // self._block
-        if self._num_examples <= config.window_size:
-            self._blocks_in_window = max(self._num_blocks, 1)
+        self._order = window_order(dataset, config.window_size, seed, shuffle)
         self._cached: tuple[tuple[int, int], list[IntArray]] | None = None
 
     @property
     def num_windows(self) -> int:
         """Windows of each epoch."""
-        return -(-self._num_blocks // self._blocks_in_window)
+        return self._order.num_windows
 
     def num_examples_in(self, epoch: int, index: int) -> int:
         """Returns the number of examples of a window, long ones included."""
-        return len(self._order(epoch, index))
+        return len(self._order.examples(epoch, index))
 
     def window(self, epoch: int, index: int) -> list[IntArray]:
         """Returns the example indices of each batch of a window, in the order of training."""
@@ -103,17 +99,18 @@ class EpochPlan:
 
     def summary(self, epoch: int = 1) -> BatchingSummary:
         """Returns what batching makes of the examples in the first window of an epoch."""
-        order, lengths, filtered = self._examples(epoch, 0)
+        order, _, filtered = self._examples(epoch, 0)
         batches = self.window(epoch, 0) if self.num_windows else []
         rows = np.array([len(batch) for batch in batches], dtype=np.int64)
         share = 0.0
         if len(batches):
-            share = padding_share(
-                self._dataset.in_epoch(epoch).lengths_at(np.concatenate(batches)), rows
-            )
+            lengths = self._dataset.in_epoch(epoch).lengths_at(np.concatenate(batches))
+            if self._shuffle and self._config.long_examples == CUT:
+                lengths = shorten_lengths(lengths, self._config)
+            share = padding_share(lengths, rows)
         return BatchingSummary(
             num_examples=self._num_examples,
-            num_counted=len(lengths) + sum(entry.count for entry in filtered),
+            num_counted=self.num_examples_in(epoch, 0) if self.num_windows else 0,
             num_used=len(order),
             num_batches=len(batches),
             padding=share,
@@ -132,8 +129,8 @@ class EpochPlan:
     def _examples(
         self, epoch: int, index: int
     ) -> tuple[IntArray, npt.NDArray[np.int32], list[Filtered]]:
-        """Returns the used examples of a window, their lengths, and what was left out."""
-        order = self._order(epoch, index)
+        """Returns the used examples of a window, their lengths, and what is left out or cut."""
+        order = self._order.examples(epoch, index)
         dataset = self._dataset.in_epoch(epoch)
         if not self._shuffle:
             return order, dataset.lengths_at(order), []
@@ -143,15 +140,6 @@ class EpochPlan:
         order = by_place[shuffled]
         lengths = dataset.lengths_at(by_place)[shuffled]
         used, filtered = usable(lengths, order, self._config)
+        if self._config.long_examples == CUT:
+            lengths = shorten_lengths(lengths, self._config)
         return order[used], lengths[used], filtered
-
-    def _order(self, epoch: int, index: int) -> IntArray:
-        """Returns the examples of a window, block by block."""
-        first = index * self._blocks_in_window
-        last = min(first + self._blocks_in_window, self._num_blocks)
-        blocks = np.arange(first, last, dtype=np.int64)
-        if self._shuffle and self.num_windows > 1:
-            blocks = permutation_slice(self._num_blocks, first, last, self._seed, "blocks", epoch)
-        within = np.arange(self._block, dtype=np.int64)
-        order = (blocks[:, None] * self._block + within).reshape(-1)
-        return order[order < self._num_examples]

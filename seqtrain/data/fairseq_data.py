@@ -1,13 +1,14 @@
 """A `data-bin` folder of fairseq-preprocess, read as it is."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from seqtrain.data.corpus import TRAIN
 from seqtrain.data.fairseq_store import FairseqStore
 from seqtrain.data.joined_store import JoinedStore
 from seqtrain.data.parallel_data import ParallelData, SideCounts, SplitCounts, Stores
-from seqtrain.data.parallel_text import TRAIN
 from seqtrain.data.sequence_store import SequenceStore
 from seqtrain.data.side import Side
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
@@ -22,8 +23,9 @@ TRAIN_SHARD = re.compile(r"train(\d+)")
 
 
 def is_fairseq_folder(path: Path) -> bool:
-    """Says whether a folder holds sentence pairs of fairseq-preprocess."""
-    return path.is_dir() and any(_index_files(path))
+    """Says whether a folder, or the first of a:b, has sentence pairs of fairseq-preprocess."""
+    first = split_paths(path)[0]
+    return first.is_dir() and any(_index_files(first))
 
 
 def open_fairseq(
@@ -37,27 +39,79 @@ def open_fairseq(
     references are the texts that the target ids spell.
 
     Args:
-        path: The folder.
+        path: The folder; or several as a:b:c, whose training text is one corpus. Each other
+            split is that of the first folder that has it.
         languages: Source and target; empty to take those that the files are named after.
         tokenizers: How raw lines become pieces of the two vocabularies, and pieces text; None for
             text that is cut into pieces already, joined as the marks of the vocabulary tell.
 
     Raises:
-        DataError: A file is missing, damaged or not of this kind.
+        DataError: A file is missing, damaged or not of this kind, or the vocabularies of several
+            folders differ.
         ConfigError: The folder has another pair of languages.
     """
+    first, *others = split_paths(path)
+    data = _open_folder(first, languages, tokenizers)
+    for other in others:
+        data = _join(data, _open_folder(other, data.languages, tokenizers), other)
+    return data
+
+
+def split_paths(path: str | Path) -> list[Path]:
+    """Returns the folders that a:b:c names; a folder whose own name has a colon is one."""
+    if Path(path).exists():
+        return [Path(path)]
+    return [Path(each) for each in str(path).split(":") if each] or [Path(path)]
+
+
+def fairseq_side(dictionary: Path, tokenizer_config: TokenizerConfig | None) -> Side:
+    """Returns the vocabulary of a dictionary, and what cuts text into its pieces.
+
+    Args:
+        dictionary: The file.
+        tokenizer_config: None for text that is cut already.
+    """
+    vocabulary = Vocabulary.load(dictionary)
+    config: TokenizerConfig = PiecesConfig(name="pieces", join=guess_join(vocabulary.symbols))
+    if tokenizer_config is not None:
+        config = replace(tokenizer_config)
+    tokenizer = TOKENIZERS.get(config.name).cls(config)
+    tokenizer.train(())
+    return Side(tokenizer, vocabulary)
+
+
+def shards_by_split(names: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the shards of each split, in order: train, train1, train2, ... are all of train."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(names, key=_shard_number):
+        found.setdefault(TRAIN if TRAIN_SHARD.fullmatch(name) else name, []).append(name)
+    return found
+
+
+def open_shards(prefixes: Sequence[Path], vocab_size: int) -> SequenceStore:
+    """Opens stores of fairseq as one."""
+    stores = [FairseqStore(prefix, vocab_size) for prefix in prefixes]
+    return stores[0] if len(stores) == 1 else JoinedStore(stores)
+
+
+def _open_folder(
+    path: Path,
+    languages: tuple[str, str],
+    tokenizers: tuple[TokenizerConfig, TokenizerConfig] | None,
+) -> ParallelData:
     files = _index_files(path)
     pair, languages = _choose_pair(path, files, languages)
-    sides = _open_sides(path, languages, tokenizers)
-    prefixes = sorted(
-        {match["split"] for match in files if f"{match['first']}-{match['second']}" == pair},
-        key=_shard_number,
-    )
+    sides = [
+        fairseq_side(path / f"dict.{language}.txt", config)
+        for language, config in zip(languages, tokenizers or (None, None), strict=True)
+    ]
+    names = {match["split"] for match in files if f"{match['first']}-{match['second']}" == pair}
     stores: dict[str, Stores] = {}
-    for split in dict.fromkeys(_split_of(prefix) for prefix in prefixes):
-        shards = [prefix for prefix in prefixes if _split_of(prefix) == split]
+    for split, shards in shards_by_split(names).items():
         source, target = (
-            _open_shards(path, [f"{shard}.{pair}.{language}" for shard in shards], side)
+            open_shards(
+                [path / f"{shard}.{pair}.{language}" for shard in shards], len(side.vocabulary)
+            )
             for language, side in zip(languages, sides, strict=True)
         )
         if len(source) != len(target):
@@ -69,8 +123,26 @@ def open_fairseq(
     counts = {split: _counts(pair_of_stores) for split, pair_of_stores in stores.items()}
     joined = sides[0].vocabulary.symbols == sides[1].vocabulary.symbols
     if joined and tokenizers is None:
-        sides = (sides[0], sides[0])
-    return ParallelData(languages, *sides, joined, stores, {}, counts)
+        sides = [sides[0], sides[0]]
+    return ParallelData(languages, sides[0], sides[1], joined, stores, {}, counts)
+
+
+def _join(data: ParallelData, other: ParallelData, path: Path) -> ParallelData:
+    for language, one, two in zip(
+        data.languages, (data.source, data.target), (other.source, other.target), strict=True
+    ):
+        if one.vocabulary.symbols != two.vocabulary.symbols:
+            raise DataError(
+                f"{path / f'dict.{language}.txt'}: differs from that of the first folder. Run "
+                "fairseq-preprocess on every part with one dictionary (--srcdict, --tgtdict)."
+            )
+    stores = other.split_stores | data.split_stores
+    if TRAIN in data.split_stores and TRAIN in other.split_stores:
+        pairs = zip(data.stores(TRAIN), other.stores(TRAIN), strict=True)
+        source, target = (JoinedStore(pair) for pair in pairs)
+        stores[TRAIN] = (source, target)
+    counts = {split: _counts(pair) for split, pair in stores.items()}
+    return replace(data, split_stores=stores, counts=counts)
 
 
 def _index_files(path: Path) -> list[re.Match[str]]:
@@ -105,35 +177,9 @@ def _choose_pair(
     return f"{first}-{second}", (second, first) if backwards else (first, second)
 
 
-def _open_sides(
-    path: Path,
-    languages: tuple[str, str],
-    tokenizers: tuple[TokenizerConfig, TokenizerConfig] | None,
-) -> tuple[Side, Side]:
-    sides = []
-    for place, language in enumerate(languages):
-        vocabulary = Vocabulary.load(path / f"dict.{language}.txt")
-        config: TokenizerConfig = PiecesConfig(name="pieces", join=guess_join(vocabulary.symbols))
-        if tokenizers is not None:
-            config = replace(tokenizers[place])
-        tokenizer = TOKENIZERS.get(config.name).cls(config)
-        tokenizer.train(())
-        sides.append(Side(tokenizer, vocabulary))
-    return sides[0], sides[1]
-
-
-def _split_of(prefix: str) -> str:
-    return TRAIN if TRAIN_SHARD.fullmatch(prefix) else prefix
-
-
 def _shard_number(prefix: str) -> tuple[str, int]:
     match = TRAIN_SHARD.fullmatch(prefix)
     return (TRAIN, int(match[1])) if match else (prefix, -1)
-
-
-def _open_shards(path: Path, names: list[str], side: Side) -> SequenceStore:
-    stores = [FairseqStore(path / name, len(side.vocabulary)) for name in names]
-    return stores[0] if len(stores) == 1 else JoinedStore(stores)
 
 
 def _counts(stores: Stores) -> SplitCounts:

@@ -103,6 +103,13 @@ class FairseqStore(SequenceStore):
         return flat, with_eos - 1
 
     @override
+    def begins_at(self, indices: IntArray) -> IntArray:
+        check_indices(indices, len(self) + 1, str(self._prefix))
+        inside = np.minimum(indices, max(len(self) - 1, 0))
+        begins = self._extents(inside)[0] - inside if len(self) else indices
+        return np.where(indices < len(self), begins, self.num_tokens)
+
+    @override
     def count(self, token: int) -> int:
         wanted = token + self._layout.first_id
         found = sum(int((block == wanted).sum()) for block in self._ids.blocks())

@@ -67,8 +67,41 @@ class JoinedStore(SequenceStore):
         return flat, lengths
 
     @override
+    def begins_at(self, indices: IntArray) -> IntArray:
+        check_indices(indices, len(self) + 1, "the joined data")
+        before = self._tokens_before()
+        begins = np.full(len(indices), before[-1])
+        owners = np.searchsorted(self._starts, indices, side="right") - 1
+        for number in np.unique(owners[indices < len(self)]).tolist():
+            places = np.flatnonzero((owners == number) & (indices < len(self)))
+            local = indices[places] - self._starts[number]
+            begins[places] = before[number] + self._stores[number].begins_at(local)
+        return begins
+
+    @override
+    def read(self, begins: IntArray, lengths: IntArray) -> IntArray:
+        before, ends = self._tokens_before(), begins + lengths
+        # A range is read in as many parts as there are stores that it reaches into.
+        first = np.searchsorted(before, begins, side="right") - 1
+        counts = np.maximum(np.searchsorted(before, ends, side="left") - first, 0)
+        owners = ranges(first, counts)
+        part_begins = np.maximum(np.repeat(begins, counts), before[owners])
+        part_lengths = np.minimum(np.repeat(ends, counts), before[owners + 1]) - part_begins
+        flat = np.empty(int(part_lengths.sum()), dtype=np.int64)
+        places = np.cumsum(part_lengths) - part_lengths
+        for number in np.unique(owners).tolist():
+            own = owners == number
+            local = part_begins[own] - before[number]
+            part = self._stores[number].read(local, part_lengths[own])
+            flat[ranges(places[own], part_lengths[own])] = part
+        return flat
+
+    @override
     def count(self, token: int) -> int:
         return sum(store.count(token) for store in self._stores)
+
+    def _tokens_before(self) -> IntArray:
+        return np.cumsum([0, *(store.num_tokens for store in self._stores)], dtype=np.int64)
 
     def _parts(self, indices: IntArray) -> list[tuple[SequenceStore, IntArray, IntArray]]:
         """Returns for each store that is asked: the places in `indices`, and the own indices."""

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from seqtrain.batch import Batch
+from seqtrain.data.corpus import TRAIN
 from seqtrain.data.dataset import Dataset
+from seqtrain.data.joined_dataset import JoinedDataset
 from seqtrain.data.joined_store import JoinedStore
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.parallel_data import ParallelData
-from seqtrain.data.parallel_text import TRAIN
 from seqtrain.data.permutation import permute
 from seqtrain.errors import ConfigError, DataError
 
@@ -78,6 +79,10 @@ class MixedDataset(Dataset):
         same._epoch = epoch
         return same
 
+    @override
+    def shortened(self, longest: Sequence[int]) -> "MixedDataset":
+        return MixedDataset(self._dataset.shortened(longest), self._sizes, self._taken, self._seed)
+
     @property
     @override
     def lengths(self) -> npt.NDArray[np.int32]:
@@ -85,7 +90,7 @@ class MixedDataset(Dataset):
 
     @override
     def lengths_at(self, indices: IntArray) -> npt.NDArray[np.int32]:
-        return self._dataset.lengths_at(self.examples(indices, self._epoch))
+        return self._dataset.in_epoch(self._epoch).lengths_at(self.examples(indices, self._epoch))
 
     @override
     def batch(self, indices: IntArray, epoch: int) -> Batch:
@@ -139,17 +144,42 @@ def mix_pairs(
                 f"or pair of languages than corpus 0 ({'-'.join(first.languages)}). Prepare it "
                 "with task.vocabulary_from naming the folder of that one."
             )
-    if weights and len(weights) != len(corpora):
-        raise ConfigError(
-            f"A mix of {len(corpora)} corpora needs as many weights, got {list(weights)}."
-        )
     stores = [corpus.stores(TRAIN) for corpus in corpora]
     sizes = [len(source) for source, _ in stores]
+    taken = _taken(sizes, weights, temperature)
     dataset = PairDataset(
         JoinedStore([source for source, _ in stores]), JoinedStore([target for _, target in stores])
     )
+    return MixedDataset(dataset, sizes, taken, seed)
+
+
+def mix_datasets(
+    datasets: Sequence[Dataset], weights: Sequence[float], temperature: float, seed: int
+) -> MixedDataset:
+    """Returns the examples of datasets of one kind in chosen proportions.
+
+    Args:
+        datasets: Their batches have the same inputs; an epoch has as many examples as they have
+            together.
+        weights: Proportions of the datasets in an epoch; none for those of `temperature`.
+        temperature: See `share_by_temperature`.
+        seed: What the order within a dataset is drawn from.
+
+    Raises:
+        ConfigError: There are not as many weights as datasets, or they cannot be.
+    """
+    sizes = [len(dataset) for dataset in datasets]
+    taken = _taken(sizes, weights, temperature)
+    return MixedDataset(JoinedDataset(datasets), sizes, taken, seed)
+
+
+def _taken(sizes: Sequence[int], weights: Sequence[float], temperature: float) -> list[int]:
+    if weights and len(weights) != len(sizes):
+        raise ConfigError(
+            f"A mix of {len(sizes)} corpora needs as many weights, got {list(weights)}."
+        )
     shares = weights or share_by_temperature(sizes, temperature)
-    return MixedDataset(dataset, sizes, split_by(shares, sum(sizes)), seed)
+    return split_by(shares, sum(sizes))
 
 
 def split_by(weights: Sequence[float], num_examples: int) -> list[int]:

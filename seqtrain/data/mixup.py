@@ -19,16 +19,19 @@ class Mixup:
 
     Args:
         alpha: Of the Beta distribution; positive, 0.2 is usual.
-        input_name: Which of `batch.inputs` is blended: floating point, [batch, ...]. Its examples
-            have one shape, so that nothing is padding.
+        input_name: Which of `batch.inputs` is blended: floating point, [batch, ...]. Without
+            `mask_name` its examples have one shape, so that nothing is padding.
         num_classes: Classes of the targets, int64 [batch, ...].
         padding_index: Target that does not count; its distribution is all zero.
+        mask_name: Input that is True at padding, [batch, time]; a blended example is as long as
+            the longer of the two, whose padding is zero. Empty where nothing is padding.
     """
 
     alpha: float
     input_name: str
     num_classes: int
     padding_index: int
+    mask_name: str = ""
 
     def __post_init__(self) -> None:
         if not self.alpha > 0:
@@ -45,6 +48,9 @@ class Mixup:
         order = torch.randperm(len(values)).to(values.device)
         soft = self._one_hot(batch.targets).to(values.dtype)
         inputs = batch.inputs | {self.input_name: _blend(values, order, lam)}
+        if self.mask_name:
+            mask = batch.inputs[self.mask_name]
+            inputs[self.mask_name] = mask & mask[order]
         extras = batch.extras | {"soft_targets": _blend(soft, order, lam)}
         return replace(batch, inputs=inputs, extras=extras)
 

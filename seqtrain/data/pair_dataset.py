@@ -1,5 +1,6 @@
 """Pairs of a source and a target sequence, as translation trains on them."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from seqtrain.batch import Batch
+from seqtrain.data.altered_store import CutStore
 from seqtrain.data.collate import pad_ragged
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.sequence_store import SequenceStore
@@ -50,6 +52,15 @@ class PairDataset(Dataset):
     def lengths_at(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         columns = [store.lengths_at(indices) for store in self._stores()]
         return (np.stack(columns, axis=1) + 1).astype(np.int32)
+
+    @override
+    def shortened(self, longest: Sequence[int]) -> Dataset:
+        # The limits count eos, the stores do not.
+        stores = [
+            CutStore(store, limit - 1) if limit else store
+            for store, limit in zip(self._stores(), longest, strict=False)
+        ]
+        return PairDataset(*stores)
 
     @property
     @override

@@ -1,24 +1,18 @@
 """Parallel text as ids, with the tokenizers and vocabularies that made them."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from seqtrain.data.encoding import count_pieces
+from seqtrain.data.corpus import TRAIN, SplitTotals, encode_in_memory, high_share_notes
 from seqtrain.data.parallel_text import (
-    TRAIN,
+    ParallelCorpus,
     ParallelSettings,
-    count_pairs,
     raw_pairs,
-    read_pairs,
     references_of,
 )
 from seqtrain.data.sequence_store import SequenceStore
 from seqtrain.data.side import Side
-from seqtrain.data.token_store import TokenStore
-from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
-from seqtrain.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
-from seqtrain.errors import ConfigError, DataError
+from seqtrain.errors import DataError
 
 Stores = tuple[SequenceStore, SequenceStore]
 
@@ -115,7 +109,14 @@ class ParallelData:
                 f"{len(self.source.vocabulary)} symbols ({self.languages[0]}), "
                 f"{len(self.target.vocabulary)} symbols ({self.languages[1]})"
             )
-        return [*text, f"vocabulary: {sizes}"]
+        return [*text, f"vocabulary: {sizes}", *self._notes()]
+
+    def _notes(self) -> Iterator[str]:
+        for split, counts in self.counts.items():
+            sides = zip(self.languages, (counts.source, counts.target), strict=True)
+            unknown = {language: (side.num_tokens, side.num_unknown) for language, side in sides}
+            num_rows = counts.num_pairs + counts.num_dropped
+            yield from high_share_notes(split, num_rows, counts.num_dropped, unknown)
 
 
 def load_raw_parallel(settings: ParallelSettings) -> ParallelData:
@@ -124,75 +125,27 @@ def load_raw_parallel(settings: ParallelSettings) -> ParallelData:
     Raises:
         DataError: A file cannot be used, or the sides of a split differ in length.
     """
-    line_counts = count_pairs(settings)
-    source, target = learn_sides(settings)
-    stores: dict[str, Stores] = {}
-    references: dict[str, list[list[str]]] = {}
-    counts: dict[str, SplitCounts] = {}
-    for split, num_lines in line_counts.items():
-        pairs = list(read_pairs(settings, split))
-        stores[split] = (
-            TokenStore.from_sequences(
-                (source.encode(pair[0]) for pair in pairs), len(source.vocabulary)
-            ),
-            TokenStore.from_sequences(
-                (target.encode(pair[1]) for pair in pairs), len(target.vocabulary)
-            ),
-        )
-        counts[split] = count_split(stores[split], num_lines)
+    corpus = ParallelCorpus(settings)
+    corpus.num_rows(TRAIN)  # refuses files of different lengths before anything is learnt
+    (source, target), stores, totals = encode_in_memory(corpus)
+    references = {}
+    for split in corpus.splits():
         if split != TRAIN:
-            separator = settings.reference_separator
-            references[split] = [
-                references_of(line, separator) for _, line in raw_pairs(settings, split)
-            ]
-    languages = (settings.source, settings.target)
-    return ParallelData(languages, source, target, settings.joined, stores, references, counts)
+            pairs = raw_pairs(settings, split)
+            references[split] = [references_of(t, settings.reference_separator) for _, t in pairs]
+    return ParallelData(
+        languages=(settings.source, settings.target),
+        source=source,
+        target=target,
+        joined=settings.joined,
+        split_stores={split: (pair[0], pair[1]) for split, pair in stores.items()},
+        split_references=references,
+        counts={split: count_split(each) for split, each in totals.items()},
+    )
 
 
-def learn_sides(settings: ParallelSettings, num_workers: int = 1) -> tuple[Side, Side]:
-    """Learns the tokenizers and vocabularies of both sides from the training text.
-
-    Args:
-        settings: The text.
-        num_workers: Processes that count pieces; the result is the same for any number.
-    """
-    if next(read_pairs(settings, TRAIN), None) is None:
-        raise DataError(
-            f"{settings.path(TRAIN, settings.source)}: no pair has text on both sides. "
-            "Give training text."
-        )
-    if settings.joined:
-        both = _learn(settings, settings.source_tokenizer, (0, 1), num_workers)
-        return both, both
-    source = _learn(settings, settings.source_tokenizer, (0,), num_workers)
-    return source, _learn(settings, settings.target_tokenizer, (1,), num_workers)
-
-
-def count_split(stores: Stores, num_lines: int) -> SplitCounts:
-    """Counts what the stores of a split hold; num_lines is that of the raw files."""
-    num_pairs = len(stores[0])
-    source, target = (SideCounts(store.num_tokens, store.count(UNKNOWN)) for store in stores)
-    return SplitCounts(num_pairs, num_lines - num_pairs, source, target)
-
-
-def _learn(
-    settings: ParallelSettings, config: TokenizerConfig, columns: tuple[int, ...], num_workers: int
-) -> Side:
-    if 0 < config.vocab_size <= len(SPECIALS):
-        raise ConfigError(
-            f"tokenizer.vocab_size={config.vocab_size} leaves no room besides the "
-            f"{len(SPECIALS)} special symbols. Raise it, or 0 for no limit."
-        )
-    tokenizer = TOKENIZERS.get(config.name).cls(config)
-    tokenizer.train(_train_lines(settings, columns))
-    # A tokenizer with a closed set of pieces has them all in the vocabulary, seen or not.
-    alphabet = tuple(getattr(tokenizer, "alphabet", ()))
-    counts = Counter(dict.fromkeys(alphabet, settings.min_count))
-    counts.update(count_pieces(tokenizer, _train_lines(settings, columns), num_workers))
-    return Side(tokenizer, Vocabulary.from_counts(counts, settings.min_count, config.vocab_size))
-
-
-def _train_lines(settings: ParallelSettings, columns: tuple[int, ...]) -> Iterator[str]:
-    for pair in read_pairs(settings, TRAIN):
-        for column in columns:
-            yield pair[column]
+def count_split(totals: SplitTotals) -> SplitCounts:
+    """Returns what a split of pairs holds."""
+    source, target = (SideCounts(each.num_tokens, each.num_unknown) for each in totals.columns)
+    num_dropped = totals.num_rows - totals.num_entries
+    return SplitCounts(totals.num_entries, num_dropped, source, target)

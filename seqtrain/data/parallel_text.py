@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import override
 
 from seqtrain.data.byte_streams import Location, as_location, exists, find_compressed
+from seqtrain.data.corpus import TRAIN, Corpus
+from seqtrain.data.encoding import Row
 from seqtrain.data.records import is_table, read_records
 from seqtrain.data.text_files import count_lines, read_lines
 from seqtrain.data.tokenizers.base import TokenizerConfig
 from seqtrain.errors import ConfigError, DataError
-
-TRAIN = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,56 @@ class ParallelSettings:
         return find_compressed(as_location(f"{prefix}.{language}"))
 
 
+class ParallelCorpus(Corpus):
+    """Pairs of texts: two columns, the source and the target.
+
+    Of training pairs those with an empty side are left out; evaluation has every pair.
+    """
+
+    has_no_text = "no pair has text on both sides"
+
+    def __init__(self, settings: ParallelSettings) -> None:
+        super().__init__(
+            (settings.source, settings.target),
+            (settings.source_tokenizer, settings.target_tokenizer),
+            settings.joined,
+            settings.min_count,
+        )
+        self.of = settings
+        self._num_rows: dict[str, int] = {}
+
+    @override
+    def splits(self) -> list[str]:
+        return [TRAIN, *(split for split in self.of.prefixes if split != TRAIN)]
+
+    @override
+    def files(self, split: str) -> list[Location]:
+        paths = [self.of.path(split, language) for language in self.columns]
+        return paths[:1] if paths[0] == paths[1] else paths
+
+    @override
+    def num_rows(self, split: str) -> int:
+        if not self._num_rows:
+            self._num_rows = count_pairs(self.of)
+        return self._num_rows[split]
+
+    @override
+    def rows(self, split: str) -> Iterator[Row | None]:
+        separator = self.of.reference_separator
+        if split == TRAIN or not separator:
+            return raw_pairs(self.of, split)
+        return ((s, references_of(t, separator)[0]) for s, t in raw_pairs(self.of, split))
+
+    @override
+    def keeps_empty(self, split: str) -> bool:
+        return split != TRAIN
+
+    @override
+    def identity(self) -> dict[str, Any]:
+        names = ("source", "target", "reference_separator", "source_field", "target_field")
+        return {"kind": "parallel"} | {name: getattr(self.of, name) for name in names}
+
+
 def count_pairs(settings: ParallelSettings) -> dict[str, int]:
     """Returns the number of pairs of each split, those with an empty side included.
 
@@ -104,18 +157,6 @@ def raw_pairs(settings: ParallelSettings, split: str) -> Iterator[tuple[str, str
     fields = (settings.source_field or settings.source, settings.target_field or settings.target)
     for row in read_records(source, fields):
         yield row[0], row[1]
-
-
-def read_pairs(settings: ParallelSettings, split: str) -> Iterator[tuple[str, str]]:
-    """Yields the pairs of a split: for training those with text on both sides, else every one.
-
-    Of several references a pair has the first.
-    """
-    for source, target in raw_pairs(settings, split):
-        if split != TRAIN:
-            yield source, references_of(target, settings.reference_separator)[0]
-        elif source.strip() and target.strip():
-            yield source, target
 
 
 def references_of(line: str, separator: str) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqtrain import rng
+from seqtrain.data.keyed_random import mix_bits
 
 NUM_ROUNDS = 8
 
@@ -67,15 +68,7 @@ def _feistel(
     high, low = np.divmod(values, np.uint64(left))
     for number, key in enumerate(keys):
         if number % 2:
-            high = (high + _mix(low ^ key) % np.uint64(right)) % np.uint64(right)
+            high = (high + mix_bits(low ^ key) % np.uint64(right)) % np.uint64(right)
         else:
-            low = (low + _mix(high ^ key) % np.uint64(left)) % np.uint64(left)
+            low = (low + mix_bits(high ^ key) % np.uint64(left)) % np.uint64(left)
     return high * np.uint64(left) + low
-
-
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014); arithmetic is modulo 2**64."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

@@ -1,38 +1,35 @@
 """Parallel text as a folder: written once by `seqtrain-preprocess`, opened by every run."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seqtrain.data.encoding import Ragged, encode_pairs
+from seqtrain.data.corpus import TRAIN, SplitTotals
 from seqtrain.data.parallel_data import (
     ParallelData,
     SideCounts,
     SplitCounts,
     Stores,
     count_split,
-    learn_sides,
 )
 from seqtrain.data.parallel_text import (
-    TRAIN,
+    ParallelCorpus,
     ParallelSettings,
-    count_pairs,
     raw_pairs,
-    read_pairs,
     references_of,
 )
-from seqtrain.data.progress import with_progress
+from seqtrain.data.preparation import Layout, prepare
+from seqtrain.data.prepare_options import AT_ONCE, PrepareOptions
 from seqtrain.data.side import Side
 from seqtrain.data.text_files import read_lines
-from seqtrain.data.token_store import TokenStore, TokenStoreWriter
+from seqtrain.data.token_store import TokenStore
 from seqtrain.data.tokenizers.files import load_tokenizer, save_tokenizer
 from seqtrain.data.vocabulary import Vocabulary
-from seqtrain.errors import ConfigError, DataError, MachineError
+from seqtrain.errors import ConfigError, DataError
+from seqtrain.files import write_atomically
 
 CARD = "card.json"
 KIND = "seqtrain parallel text"
@@ -42,18 +39,17 @@ VERSION = 1
 def prepare_parallel(
     settings: ParallelSettings,
     out: Path,
-    num_workers: int = 1,
+    options: PrepareOptions = AT_ONCE,
     learnt: tuple[Side, Side] | None = None,
 ) -> list[str]:
     """Learns tokenizers and vocabularies, encodes every split, and writes a folder.
 
-    The folder appears under its name when it is complete. One that this function wrote before is
-    replaced; any other that is not empty is left alone.
+    The folder appears under its name when it is complete. See `preparation.prepare`.
 
     Args:
         settings: The text, and what to make of it.
         out: The folder.
-        num_workers: Processes that encode text; the files are the same for any number.
+        options: Processes, parts, and whether a folder may be replaced.
         learnt: Tokenizers and vocabularies to use; None learns them from the training text.
 
     Returns:
@@ -64,28 +60,13 @@ def prepare_parallel(
         ConfigError: The folder holds something else.
         MachineError: The folder cannot be written.
     """
-    _refuse_foreign(out)
-    line_counts = count_pairs(settings)
-    learnt = learnt or learn_sides(settings, num_workers)
-    sides = dict(zip((settings.source, settings.target), learnt, strict=True))
-    with _folder(out) as folder:
-        stores = {}
-        for split, num_lines in line_counts.items():
-            pairs = with_progress(read_pairs(settings, split), split, num_lines, "pairs")
-            encoded = encode_pairs(learnt, pairs, num_workers)
-            stores[split] = _write_split(split, sides, encoded, folder)
-        counts = {split: count_split(stores[split], line_counts[split]) for split in stores}
-        for split in stores:
-            if split != TRAIN:
-                _write_references(settings, split, folder)
-        for language, side in sides.items():
-            save_tokenizer(side.tokenizer, _tokenizer_path(folder, language))
-            side.vocabulary.save(_vocabulary_path(folder, language))
-        fingerprints = _vocabulary_fingerprints(sides) | _store_fingerprints(sides, stores)
-        card = _card(settings, sides, counts) | {"fingerprints": fingerprints}
-        (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-        prepared = open_prepared(folder)
-    return [*prepared.lines(), f"written to {out}"]
+    layout = Layout(
+        store=_store_path,
+        finish=partial(_finish, settings),
+        open=lambda path: open_prepared(path).lines(),
+        prepared_from=prepared_from,
+    )
+    return prepare(ParallelCorpus(settings), layout, out, options, learnt)
 
 
 def open_prepared(path: Path) -> ParallelData:
@@ -127,31 +108,23 @@ def open_prepared(path: Path) -> ParallelData:
     return ParallelData(languages, source, target, joined, stores, references, counts)
 
 
-def _write_split(
-    split: str, sides: dict[str, Side], encoded: Iterator[list[Ragged]], folder: Path
-) -> Stores:
-    prefixes = [_store_path(folder, split, language) for language in sides]
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(TokenStoreWriter(prefix, len(side.vocabulary)))
-            for prefix, side in zip(prefixes, sides.values(), strict=True)
-        ]
-        for chunk in encoded:
-            for writer, (flat, lengths) in zip(writers, chunk, strict=True):
-                writer.append_ragged(flat, lengths)
-    return TokenStore(prefixes[0]), TokenStore(prefixes[1])
-
-
-def _write_references(settings: ParallelSettings, split: str, folder: Path) -> None:
-    path = _references_path(folder, split, settings.target)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{target}\n" for _, target in raw_pairs(settings, split))
-
-
-def _card(
-    settings: ParallelSettings, sides: dict[str, Side], counts: dict[str, SplitCounts]
-) -> dict[str, Any]:
-    return {
+def _finish(
+    settings: ParallelSettings,
+    folder: Path,
+    sides: Sequence[Side],
+    totals: dict[str, SplitTotals],
+    facts: dict[str, Any],
+) -> None:
+    by_language = dict(zip((settings.source, settings.target), sides, strict=True))
+    for split in totals:
+        if split != TRAIN:
+            _write_references(settings, split, folder)
+    for language, side in by_language.items():
+        save_tokenizer(side.tokenizer, _tokenizer_path(folder, language))
+        side.vocabulary.save(_vocabulary_path(folder, language))
+    stores = {split: _open_stores(folder, split, by_language) for split in totals}
+    fingerprints = _vocabulary_fingerprints(by_language) | _store_fingerprints(by_language, stores)
+    card = {
         "kind": KIND,
         "version": VERSION,
         "source": settings.source,
@@ -159,10 +132,18 @@ def _card(
         "joined": settings.joined,
         "min_count": settings.min_count,
         "reference_separator": settings.reference_separator,
-        "raw_files": {split: str(prefix) for split, prefix in settings.prefixes.items()},
-        "vocabulary_sizes": {language: len(side.vocabulary) for language, side in sides.items()},
-        "splits": {split: asdict(entry) for split, entry in counts.items()},
+        "vocabulary_sizes": {name: len(side.vocabulary) for name, side in by_language.items()},
+        "splits": {split: asdict(count_split(each)) for split, each in totals.items()},
+        "fingerprints": fingerprints,
+        **facts,
     }
+    write_atomically(folder / CARD, json.dumps(card, indent=1).encode() + b"\n")
+
+
+def _write_references(settings: ParallelSettings, split: str, folder: Path) -> None:
+    path = _references_path(folder, split, settings.target)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{target}\n" for _, target in raw_pairs(settings, split))
 
 
 def _vocabulary_fingerprints(sides: dict[str, Side]) -> dict[str, str]:
@@ -245,40 +226,19 @@ def _vocabulary_path(folder: Path, language: str) -> Path:
     return folder / f"dict.{language}.txt"
 
 
-def _refuse_foreign(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ConfigError(f"out={out} is a file. Name a folder.")
-    if any(out.iterdir()) and not _is_own(out):
+def prepared_from(out: Path) -> str | None:
+    """Returns the hash of what a folder was prepared from.
+
+    Returns:
+        "" if its card does not say, None if this program cannot read it.
+
+    Raises:
+        ConfigError: It is no such folder.
+    """
+    try:
+        card = _read_card(out)
+    except DataError as error:
         raise ConfigError(
             f"out={out} holds files that seqtrain-preprocess did not write. Name another folder."
-        )
-
-
-def _is_own(out: Path) -> bool:
-    try:
-        _read_card(out)
-    except DataError:
-        return False
-    return True
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `out`, which takes its place if the block succeeds."""
-    out = out.resolve()
-    building = out.with_name(f".{out.name}.{os.getpid()}.building")
-    replaced = out.with_name(f".{out.name}.{os.getpid()}.replaced")
-    try:
-        building.mkdir(parents=True)
-        yield building
-        if out.exists():
-            out.rename(replaced)
-        building.rename(out)
-    except OSError as error:
-        raise MachineError(f"out={out}: cannot be written: {error}.") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-        if out.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+        ) from error
+    return str(card.get("prepared_from", "")) if card.get("version") == VERSION else None

@@ -1,41 +1,58 @@
-"""A line on a terminal that says how far something is."""
+"""How far something is: one line that moves on a terminal, a line now and then elsewhere."""
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
-T = TypeVar("T")
 SECONDS_BETWEEN = 0.5
+SECONDS_BETWEEN_LINES = 60.0
+BAR_CHARACTERS = 24
 
 
-def with_progress(items: Iterable[T], what: str, total: int, unit: str) -> Iterator[T]:
-    """Yields the items; standard error, if it is a terminal, shows how many were taken.
+class Progress:
+    """Shows on standard error how many items were done.
 
     Args:
-        items: What is counted.
         what: Beginning of the line.
         total: How many there are.
         unit: What an item is, in the plural.
+        done: How many were done before.
     """
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    began = shown = time.monotonic()
-    try:
-        for count, item in enumerate(items):
-            # The clock is read for one item in 256: items can be lines of text.
-            if count % 256 == 0 and (now := time.monotonic()) - shown >= SECONDS_BETWEEN:
-                shown = now
-                rate = count / (now - began)
-                left = (total - count) / rate if rate else 0.0
-                sys.stderr.write(
-                    f"\r\x1b[K{what}: {count:,} of {total:,} {unit}, {rate:,.0f}/s, "
-                    f"{left:.0f} s left"
-                )
-                sys.stderr.flush()
-            yield item
-    finally:
-        if shown != began:
+
+    def __init__(self, what: str, total: int, unit: str, done: int = 0) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._first = self._done = done
+        self._began = self._shown = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
+        self._has_line = False
+
+    def advance(self, count: int) -> None:
+        """Adds items."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._shown < (SECONDS_BETWEEN if self._is_terminal else SECONDS_BETWEEN_LINES):
+            return
+        self._shown = now
+        if self._is_terminal:
+            self._has_line = True
+            sys.stderr.write(f"\r\x1b[K{self._bar()} {self._line(now)}")
+        else:
+            sys.stderr.write(f"{self._line(now)}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Takes the moving line away."""
+        if self._has_line:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+    def _line(self, now: float) -> str:
+        rate = (self._done - self._first) / max(now - self._began, 1e-9)
+        left = (self._total - self._done) / rate if rate else 0.0
+        return (
+            f"{self._what}: {self._done:,} of {self._total:,} {self._unit}, {rate:,.0f}/s, "
+            f"{left:.0f} s left"
+        )
+
+    def _bar(self) -> str:
+        filled = BAR_CHARACTERS * self._done // max(self._total, 1)
+        return f"[{'#' * filled}{' ' * (BAR_CHARACTERS - filled)}]"

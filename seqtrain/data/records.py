@@ -10,6 +10,8 @@ from seqtrain.data.text_files import read_lines
 from seqtrain.errors import DataError, MachineError
 
 KINDS = {".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+FIELD_KEYS = "task.field of text, task.source_field and task.target_field of pairs"
+MAX_RECORD_BYTES = 64 << 20
 Row = tuple[str, ...]
 
 
@@ -18,8 +20,10 @@ def is_table(location: Location) -> bool:
     return _kind(location) != ""
 
 
-def read_records(location: Location, fields: Sequence[str]) -> Iterator[Row]:
-    """Yields some fields of each row, in the order asked for.
+def read_records(
+    location: Location, fields: Sequence[str], may_hold_line_ends: bool = False
+) -> Iterator[Row]:
+    r"""Yields some fields of each row, in the order asked for.
 
     JSON lines and Parquet: a field is a name, or a path of names as in `translation.en`. CSV and
     TSV: the first row names the fields; where all fields asked for are numbers there is no such
@@ -28,6 +32,7 @@ def read_records(location: Location, fields: Sequence[str]) -> Iterator[Row]:
     Args:
         location: The file.
         fields: What to take of each row.
+        may_hold_line_ends: A field may be of several lines, which `\n` parts in what is yielded.
 
     Raises:
         DataError: The file cannot be read, or a row has no such field or one that is not a line
@@ -35,7 +40,9 @@ def read_records(location: Location, fields: Sequence[str]) -> Iterator[Row]:
         MachineError: A package is missing.
     """
     readers = {"json": _json, "csv": _separated, "tsv": _separated, "parquet": _parquet}
-    return readers[_kind(location)](location, fields)
+    check = _lines if may_hold_line_ends else _line
+    for row, place in readers[_kind(location)](location, fields):
+        yield tuple(check(text, place) for text in row)
 
 
 def _kind(location: Location) -> str:
@@ -43,17 +50,17 @@ def _kind(location: Location) -> str:
     return next((kind for end, kind in KINDS.items() if name.endswith(end)), "")
 
 
-def _json(location: Location, fields: Sequence[str]) -> Iterator[Row]:
-    for number, line in enumerate(read_lines(location), start=1):
+def _json(location: Location, fields: Sequence[str]) -> Iterator[tuple[Row, str]]:
+    for number, line in enumerate(read_lines(location, MAX_RECORD_BYTES), start=1):
         place = f"{location}:{number}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{place}: not JSON: {error}. Give one object a line.") from error
-        yield tuple(_text(record, field, place) for field in fields)
+        yield tuple(_text(record, field, place) for field in fields), place
 
 
-def _separated(location: Location, fields: Sequence[str]) -> Iterator[Row]:
+def _separated(location: Location, fields: Sequence[str]) -> Iterator[tuple[Row, str]]:
     lines = (f"{line}\n" for line in read_lines(location))
     if _kind(location) == "tsv":
         rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
@@ -73,7 +80,7 @@ def _separated(location: Location, fields: Sequence[str]) -> Iterator[Row]:
                     f"{place}: {len(row)} fields, field {max(columns) + 1} is asked for. "
                     "Correct the row."
                 )
-            yield tuple(_line(row[column], place) for column in columns)
+            yield tuple(row[column] for column in columns), place
     except csv.Error as error:
         raise DataError(f"{location}:{rows.line_num}: {error}. Correct the row.") from error
 
@@ -82,13 +89,13 @@ def _columns(header: list[str], fields: Sequence[str], place: str) -> list[int]:
     missing = [field for field in fields if header.count(field) != 1]
     if missing:
         raise DataError(
-            f"{place}: no single field {missing[0]!r}. There are: {', '.join(header)}. Set "
-            "task.source_field and task.target_field."
+            f"{place}: no single field {missing[0]!r}. There are: {', '.join(header)}. Name "
+            f"the field: {FIELD_KEYS}."
         )
     return [header.index(field) for field in fields]
 
 
-def _parquet(location: Location, fields: Sequence[str]) -> Iterator[Row]:
+def _parquet(location: Location, fields: Sequence[str]) -> Iterator[tuple[Row, str]]:
     package = _pyarrow()
     number = 0
     with open_stream(location) as stream:
@@ -98,7 +105,7 @@ def _parquet(location: Location, fields: Sequence[str]) -> Iterator[Row]:
                 for record in batch.to_pylist():
                     number += 1
                     place = f"{location}: row {number}"
-                    yield tuple(_text(record, field, place) for field in fields)
+                    yield tuple(_text(record, field, place) for field in fields), place
         except package.ArrowException as error:
             raise DataError(f"{location}: not Parquet: {error}. Restore the file.") from error
 
@@ -110,10 +117,14 @@ def _text(record: Any, field: str, place: str) -> str:
     if not isinstance(value, str):
         known = ", ".join(record) if isinstance(record, Mapping) else type(record).__name__
         raise DataError(
-            f"{place}: no text in the field {field!r}. There are: {known}. Set task.source_field "
-            "and task.target_field, or correct the row."
+            f"{place}: no text in the field {field!r}. There are: {known}. Name the "
+            f"field: {FIELD_KEYS}; or correct the row."
         )
-    return _line(value, place)
+    return value
+
+
+def _lines(text: str, place: str) -> str:
+    return "\n".join(_line(line, place) for line in text.replace("\r\n", "\n").split("\n"))
 
 
 def _line(text: str, place: str) -> str:

@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
+from seqtrain.data.bisection import last_not_above
+from seqtrain.data.collate import ranges
 from seqtrain.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
@@ -49,6 +51,35 @@ class SequenceStore(ABC):
     def count(self, token: int) -> int:
         """Returns how often an id occurs; reads everything."""
 
+    def begins_at(self, indices: IntArray) -> IntArray:
+        """Returns how many ids stand before some entries, all entries one after the other.
+
+        The index behind the last entry is allowed. Here it costs a pass over all lengths; stores
+        that know override it.
+        """
+        check_indices(indices, len(self) + 1, "the data")
+        return np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])[indices]
+
+    def read(self, begins: IntArray, lengths: IntArray) -> IntArray:
+        """Returns ranges of all ids one after the other, wherever entries begin.
+
+        Here whole entries are read; stores that can read parts override it.
+
+        Args:
+            begins: First id of each range, as `begins_at` counts.
+            lengths: Ids of each.
+
+        Returns:
+            The ids, [sum of lengths].
+        """
+        firsts, lasts = entries_at(self, begins), entries_at(self, begins + lengths - 1)
+        counts = np.where(lengths > 0, lasts + 1 - firsts, 0)
+        flat, sizes = self.gather(ranges(firsts, counts))
+        # Where in `flat` the first entry of each range begins, then the range itself.
+        heads = np.concatenate([[0], np.cumsum(sizes)])[np.cumsum(counts) - counts]
+        skipped = begins - self.begins_at(firsts)
+        return flat[ranges(heads + skipped, lengths)]
+
     def __getitem__(self, index: int) -> IntArray:
         return self.gather(np.array([index]))[0]
 
@@ -60,6 +91,15 @@ class SequenceStore(ABC):
             end = min(begin + NUM_LENGTHS_AT_ONCE, len(self))
             lengths[begin:end] = self.lengths_at(np.arange(begin, end))
         return lengths
+
+
+def entries_at(store: SequenceStore, places: IntArray) -> IntArray:
+    """Returns which entry each id is of, ids counted over all entries.
+
+    The place behind the last id is of the entry behind the last one.
+    """
+    low, high = np.zeros_like(places), np.full_like(places, len(store))
+    return last_not_above(store.begins_at, places, low, high)
 
 
 def check_indices(indices: IntArray, count: int, name: str) -> None:

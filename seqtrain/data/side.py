@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -28,9 +27,8 @@ class Side:
         self, lines: Sequence[str]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Returns the ids of lines, one line after the other, and the length of each line."""
-        pieces = self.tokenizer.encode_many(lines)
-        lengths = np.array([len(each) for each in pieces], dtype=np.int64)
-        return self.vocabulary.encode(list(chain.from_iterable(pieces))), lengths
+        cut = self.tokenizer.cut(lines)
+        return self.vocabulary.encode(cut.symbols)[cut.flat], cut.lengths
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the line that ids spell; specials other than the unknown symbol are left out."""

@@ -1,4 +1,4 @@
-"""What prepared parallel text looks like: lengths, vocabulary, padding, examples."""
+"""What prepared text looks like: lengths, vocabulary, padding, examples."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from seqtrain.data.batching import DatasetConfig
 from seqtrain.data.epoch_plan import EpochPlan
+from seqtrain.data.monolingual_data import TextData
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.parallel_data import ParallelData
 from seqtrain.data.sequence_store import IntArray, SequenceStore
@@ -20,36 +21,69 @@ NUM_SHOWN = 3
 SEED = 1
 
 
-def statistics_lines(data: ParallelData, max_tokens: int) -> Iterator[str]:
+def statistics_lines(data: ParallelData | TextData, max_tokens: int) -> Iterator[str]:
     """Yields a report for people on every split.
 
     Args:
-        data: The text.
+        data: Pairs or plain text.
         max_tokens: Budget of a batch, for the share of padding.
     """
     yield from data.lines()
     for split in data.splits():
-        stores = data.stores(split)
-        indices = _looked_at(len(stores[0]))
-        scope = "" if len(indices) == len(stores[0]) else f" (in {len(indices)} of them)"
         yield ""
-        yield f"{split}: {len(stores[0])} pairs{scope}"
-        for language, side, store in zip(
-            data.languages, (data.source, data.target), stores, strict=True
-        ):
-            yield from _side_lines(language, side, store, indices)
+        yield from (
+            _text_lines(data, split) if isinstance(data, TextData) else _pair_lines(data, split)
+        )
+        stores = [data.store(split)] if isinstance(data, TextData) else data.stores(split)
         if len(stores[0]):
             config = DatasetConfig(max_tokens=max_tokens)
             plan = EpochPlan(PairDataset(*stores), config, SEED, shuffle=True)
             summary = plan.summary()
             yield f"  max_tokens={max_tokens}: {summary.lines()[0]}"
             yield from (f"  {line}" for line in summary.lines()[1:])
-        for index in indices[:: max(len(indices) // NUM_SHOWN, 1)][:NUM_SHOWN].tolist():
-            source, target = (
-                side.decode(store[index])
-                for side, store in zip((data.source, data.target), stores, strict=True)
-            )
-            yield f"  example {index}: {source} | {target}"
+        yield from _example_lines(data, split)
+
+
+def _pair_lines(data: ParallelData, split: str) -> Iterator[str]:
+    stores = data.stores(split)
+    indices = _looked_at(len(stores[0]))
+    yield f"{split}: {len(stores[0])} pairs{_scope(indices, len(stores[0]))}"
+    for language, side, store in zip(
+        data.languages, (data.source, data.target), stores, strict=True
+    ):
+        yield from _side_lines(language, side, store, indices)
+
+
+def _text_lines(data: TextData, split: str) -> Iterator[str]:
+    store, documents = data.store(split), data.documents(split)
+    indices = _looked_at(len(store))
+    yield f"{split}: {len(store)} lines{_scope(indices, len(store))}"
+    yield from _side_lines("lines", data.side, store, indices)
+    if documents is not None and len(documents) > 1:
+        looked_at = _looked_at(len(documents) - 1)
+        begins = store.begins_at(documents.at(looked_at))
+        sizes = store.begins_at(documents.at(looked_at + 1)) - begins
+        yield (
+            f"  documents: {sizes.min()} to {sizes.max()} symbols, mean {sizes.mean():.1f}, "
+            f"median {np.median(sizes):.0f}"
+        )
+        yield from histogram_lines(sizes)
+
+
+def _example_lines(data: ParallelData | TextData, split: str) -> Iterator[str]:
+    """Yields some examples, decoded."""
+    if isinstance(data, TextData):
+        columns = [(data.side, data.store(split))]
+    else:
+        columns = list(zip((data.source, data.target), data.stores(split), strict=True))
+    indices = _looked_at(len(columns[0][1]))
+    for index in indices[:: max(len(indices) // NUM_SHOWN, 1)][:NUM_SHOWN].tolist():
+        texts = [side.decode(store[index]) for side, store in columns]
+        yield f"  example {index}: {' | '.join(texts)}"
+
+
+def _scope(indices: IntArray, count: int) -> str:
+    return "" if len(indices) == count else f" (in {len(indices)} of them)"
 
 
 def histogram_lines(lengths: IntArray) -> Iterator[str]:

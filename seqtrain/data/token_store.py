@@ -24,6 +24,7 @@ from seqtrain.data.sequence_store import (
     check_extents,
     check_ids,
     check_indices,
+    entries_at,
 )
 from seqtrain.errors import DataError, MachineError
 
@@ -108,6 +109,25 @@ class TokenStore(SequenceStore):
         flat = self._tokens.at_ranges(begins, lengths).astype(np.int64)
         check_ids(flat, indices, lengths, self.vocab_size, self._name(".tokens"))
         return flat, lengths
+
+    @override
+    def begins_at(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        check_indices(indices, len(self) + 1, self._name(""))
+        begins = self._offsets.at(indices)
+        check_extents(indices, begins, 0 * begins, self.num_tokens, self._name(".index"))
+        return begins
+
+    @override
+    def read(
+        self, begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        if len(begins) and not 0 <= begins.min() <= (begins + lengths).max() <= self.num_tokens:
+            raise DataError(f"{self._name('.index')}: entries are not in order. {WAY_OUT}")
+        flat = self._tokens.at_ranges(begins, lengths).astype(np.int64)
+        if flat.max(initial=0) >= self.vocab_size:
+            entries = entries_at(self, begins)
+            check_ids(flat, entries, lengths, self.vocab_size, self._name(".tokens"))
+        return flat
 
     @override
     def count(self, token: int) -> int:

@@ -6,6 +6,7 @@ Nothing is pickled: a peer can send numbers and text, never code.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -25,19 +26,38 @@ class Collectives:
         world_size: Number of processes.
         device: Where the backend takes tensors from: the GPU for nccl, the CPU for gloo. Tensors
             that lie elsewhere are carried there and back. Unset, the CPU.
+        group: Connection of its own; unset, the one of the process.
     """
 
     def __init__(
-        self, rank: int = 0, world_size: int = 1, device: torch.device | None = None
+        self,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | None = None,
+        group: "dist.ProcessGroup | None" = None,
     ) -> None:
         self.rank = rank
         self.world_size = world_size
         self.device = device or torch.device("cpu")
+        self._group = group
 
     @property
     def is_first(self) -> bool:
         """True in the process that writes logs and the common files."""
         return self.rank == 0
+
+    def separate(self, timeout_seconds: float) -> "Collectives":
+        """Returns the same ranks over a connection of its own, for use by another thread.
+
+        All ranks call it together. It carries tensors on the CPU.
+
+        Args:
+            timeout_seconds: After which a rank gives up waiting for the others.
+        """
+        if self.world_size == 1:
+            return Collectives()
+        group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds))
+        return Collectives(self.rank, self.world_size, torch.device("cpu"), group)
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Returns the sum over all ranks, on the tensor's device; the argument may be overwritten.
@@ -52,7 +72,7 @@ class Collectives:
             return tensor
         carried = tensor.detach().to(self.device).contiguous()
         with self._failures_explained("a sum"):
-            dist.all_reduce(carried)
+            dist.all_reduce(carried, group=self._group)
         return carried.to(tensor.device)
 
     def gather_json(self, value: Any) -> list[Any]:
@@ -79,11 +99,11 @@ class Collectives:
         data = _to_bytes(value if self.rank == source else None)
         with self._failures_explained("passing a value on"):
             length = torch.tensor([len(data)], device=self.device)
-            dist.broadcast(length, source)
+            dist.broadcast(length, source, group=self._group)
             carried = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
             if self.rank == source:
                 carried.copy_(_to_tensor(data))
-            dist.broadcast(carried, source)
+            dist.broadcast(carried, source, group=self._group)
         return _from_tensor(carried)
 
     def require_equal(self, value: Any, what: str) -> None:
@@ -115,7 +135,7 @@ class Collectives:
     def _gather(self, tensor: Tensor) -> list[Tensor]:
         mine = tensor.to(self.device)
         rows = [torch.empty_like(mine) for _ in range(self.world_size)]
-        dist.all_gather(rows, mine)
+        dist.all_gather(rows, mine, group=self._group)
         return [row.cpu() for row in rows]
 
     @contextmanager

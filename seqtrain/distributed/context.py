@@ -40,7 +40,16 @@ class DistributedConfig:
     """What carries tensors between processes: gloo or nccl. Empty: nccl on a GPU, else gloo."""
 
     timeout_seconds: float = 1800.0
-    """Seconds after which a process gives up waiting for the others."""
+    """Seconds without progress after which a process says which one has stopped, prints its stacks
+    and ends. A single process does so too."""
+
+    check_interval_updates: int = 1000
+    """Compare the parameters of all processes, bit by bit, after every so many updates; 0 for
+    never."""
+
+    sync_batch_norm: bool = False
+    """On GPUs: batch normalisation of a model takes its statistics over the batches of all
+    processes. Built-in models have none."""
 
     bucket_cap_mb: int = 25
     """MiB of gradients that are sent together while the backward pass goes on."""
@@ -60,6 +69,11 @@ class DistributedConfig:
             raise ConfigError(
                 "distributed.timeout_seconds must be positive and at most a year, "
                 f"got {self.timeout_seconds}."
+            )
+        if self.check_interval_updates < 0:
+            raise ConfigError(
+                "distributed.check_interval_updates must not be negative, "
+                f"got {self.check_interval_updates}."
             )
         if self.bucket_cap_mb < 1:
             raise ConfigError(
@@ -143,7 +157,7 @@ class DistributedContext:
                 backend,
                 rank=self.rank,
                 world_size=self.world_size,
-                timeout=timedelta(seconds=config.timeout_seconds),
+                timeout=timedelta(seconds=patience(config)),
                 device_id=device if backend == "nccl" else None,
             )
         except (RuntimeError, ValueError) as error:
@@ -154,6 +168,15 @@ class DistributedContext:
                 f"(MASTER_ADDR:MASTER_PORT) with {backend}; are all processes running, and is the "
                 f"port free? ({reason})"
             ) from error
+
+
+def patience(config: DistributedConfig) -> float:
+    """Returns the seconds after which a collective fails: the watchdog, who knows more, is first.
+
+    No process has made progress for less time than a collective has waited, and the watchdog
+    looks a quarter of the time late, and twice.
+    """
+    return 2.0 * config.timeout_seconds + 5.0
 
 
 def _backend(config: DistributedConfig, device: torch.device) -> str:

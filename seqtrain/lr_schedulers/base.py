@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from seqtrain.registry import ComponentConfig, Registry
 
@@ -30,6 +30,19 @@ class LRScheduler(ABC):
     @abstractmethod
     def lr_at(self, num_updates: int) -> float:
         """Returns the rate that update number `num_updates` uses; the first update is 1."""
+
+    def own_rates(self, num_updates: int) -> dict[str, float]:
+        """Returns the rates of schedules besides the run's, by `OptimizerConfig.own_schedules`."""
+        return {}
+
+    @property
+    def follows_validation(self) -> bool:
+        """Whether the rates depend on what validation finds."""
+        return False
+
+    def with_total(self, total_updates: int) -> Self:
+        """Returns the same schedule, from its beginning, in a run of another length."""
+        return type(self)(self.config, self.peak_lr, total_updates)
 
     def report_validation(self, value: float) -> None:  # noqa: B027 # most schedules ignore it
         """Takes the best-model metric after a validation; for schedules that wait for progress."""

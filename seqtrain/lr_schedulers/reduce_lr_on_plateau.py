@@ -74,6 +74,11 @@ class ReduceLROnPlateau(LRScheduler):
         lr: float = self.peak_lr * self.config.factor**self.num_reductions
         return max(self.config.min_lr, lr)
 
+    @property
+    @override
+    def follows_validation(self) -> bool:
+        return True
+
     @override
     def report_validation(self, value: float) -> None:
         if self._is_progress(value):

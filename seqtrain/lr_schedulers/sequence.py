@@ -65,6 +65,11 @@ class Sequence(LRScheduler):
         index = self._section_of(num_updates)
         return self.schedules[index].lr_at(num_updates - self.starts[index])
 
+    @property
+    @override
+    def follows_validation(self) -> bool:
+        return any(schedule.follows_validation for schedule in self.schedules)
+
     @override
     def report_validation(self, value: float) -> None:
         self.schedules[self._section_of(self._newest_update)].report_validation(value)

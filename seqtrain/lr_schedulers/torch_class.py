@@ -99,6 +99,11 @@ class TorchLRScheduler(LRScheduler):
                 self._position += 1
         return float(self._optimizer.param_groups[0]["lr"])
 
+    @property
+    @override
+    def follows_validation(self) -> bool:
+        return self._is_plateau
+
     @override
     def report_validation(self, value: float) -> None:
         if self._is_plateau:

@@ -35,7 +35,14 @@ class ModelContext:
     max_target_positions: int = 0
     num_channels: int = 0
     num_classes: int = 0
+    labels_per_position: bool = False
+    """There is a class for each position, not one for each example."""
+    position_rank: int = 0
+    """Dimensions of positions: 1 for a sequence, 2 for an image."""
     horizon: int = 0
+    look_back: int = 0
+    num_time_features: int = 0
+    num_quantiles: int = 0
 
     def require(self, model: str, *names: str) -> None:
         """Raises ConfigError if the task does not tell what this model needs."""

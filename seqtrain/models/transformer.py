@@ -19,6 +19,7 @@ from seqtrain.modules.attention import MemoryProjection, causal_bias, padding_bi
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
 from seqtrain.modules.layer_passes import is_dropped, run_layer
+from seqtrain.modules.packing import Packing, packing_for
 from seqtrain.modules.positions import POSITION_KINDS, Positions, build_positions
 from seqtrain.modules.transformer_layers import (
     ACTIVATIONS,
@@ -135,10 +136,12 @@ class TransformerModel(EncoderDecoderModel):
 
     @override
     def encode(self, source_tokens: Tensor) -> dict[str, Tensor]:
-        encoded, padding_mask = self.encoder(source_tokens)
-        memory = {"encoded": encoded, "padding_mask": padding_mask}
+        padding_mask = source_tokens == self.encoder.embed_tokens.padding_index
+        packing = packing_for(padding_mask)
+        encoded = self.encoder(source_tokens, padding_mask, packing)
+        memory = {"padding_mask": padding_mask}
         for index, projection in enumerate(self.decoder.memory_projections):
-            memory[f"keys.{index}"], memory[f"values.{index}"] = projection(encoded)
+            memory[f"keys.{index}"], memory[f"values.{index}"] = projection(encoded, packing)
         return memory
 
     @override
@@ -164,17 +167,28 @@ class TransformerEncoder(nn.Module):
         self.layer_drop = config.layer_drop
         self.recompute = config.checkpoint_activations
 
-    def forward(self, source_tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the encoded source, [batch, time, dim], and its padding mask, [batch, time]."""
-        padding_mask = source_tokens == self.embed_tokens.padding_index
+    def forward(
+        self, source_tokens: Tensor, padding_mask: Tensor, packing: Packing | None
+    ) -> Tensor:
+        """Encodes a source.
+
+        Args:
+            source_tokens: Symbol ids, int64 [batch, time].
+            padding_mask: True at padding, bool [batch, time].
+            packing: Of the same, to work on rows.
+
+        Returns:
+            [batch, time, dim]; with a packing [rows, dim].
+        """
         positions = self.embed_positions(0, source_tokens.size(1))
-        x = self.dropout(self.embed_tokens(source_tokens, positions))
+        x = self.dropout(_embed(self.embed_tokens, source_tokens, positions, packing))
         bias = padding_bias(padding_mask, x.dtype)
         for layer in self.layers:
             if self.training and is_dropped(self.layer_drop):
                 continue
-            x = run_layer(layer, x, bias, recompute=self.recompute)
-        return self.layer_norm(x), padding_mask
+            x = run_layer(layer, x, bias, packing, recompute=self.recompute)
+        encoded: Tensor = self.layer_norm(x)
+        return encoded
 
 
 class TransformerDecoder(nn.Module):
@@ -215,8 +229,9 @@ class TransformerDecoder(nn.Module):
         """
         num_known = state["keys.0"].size(2) if state else 0
         num_new = prefix.size(1) - num_known
+        packing = None if state else packing_for(prefix == self.embed_tokens.padding_index)
         positions = self.embed_positions(num_known, num_new)
-        x = self.dropout(self.embed_tokens(prefix[:, num_known:], positions))
+        x = self.dropout(_embed(self.embed_tokens, prefix[:, num_known:], positions, packing))
         bias = causal_bias(num_new, prefix.size(1), like=x)
         memory_bias = padding_bias(memory["padding_mask"], x.dtype)
         new_state: dict[str, Tensor] = {}
@@ -226,11 +241,24 @@ class TransformerDecoder(nn.Module):
             keys, values = f"keys.{index}", f"values.{index}"
             cached = (state[keys], state[values]) if state else None
             attended = (memory[keys], memory[values])
-            x, cached = run_layer(
-                layer, x, bias, attended, memory_bias, cached, recompute=self.recompute
-            )
+            inputs = (x, bias, attended, memory_bias, cached, packing)
+            x, cached = run_layer(layer, *inputs, recompute=self.recompute)
             new_state[keys], new_state[values] = cached
-        return self.layer_norm(x), new_state
+        features = self.layer_norm(x)
+        return features if packing is None else packing.unpack(features), new_state
+
+
+def _embed(
+    embedding: TokenEmbedding, tokens: Tensor, positions: Tensor, packing: Packing | None
+) -> Tensor:
+    """Returns embedded tokens, [batch, time, dim]; with a packing only real ones, [rows, dim]."""
+    if packing is None:
+        embedded: Tensor = embedding(tokens, positions)
+    else:
+        rows = packing.positions % tokens.size(1)
+        packed = packing.pack(tokens, spare=embedding.padding_index)
+        embedded = embedding(packed, positions.index_select(0, rows))
+    return embedded
 
 
 def _positions(config: TransformerConfig, embedding: TokenEmbedding) -> Positions:

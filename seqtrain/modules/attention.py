@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqtrain.modules.dropout import Dropout
+from seqtrain.modules.packing import Packing
 
 # Finite, so that a row in which everything is masked gives no NaN, and within float16. After
 # softmax it is exactly zero beside any score that a network produces.
@@ -46,7 +47,12 @@ def causal_bias(num_queries: int, num_keys: int, like: Tensor) -> Tensor | None:
 
 
 def attend(
-    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, dropout: Dropout
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    dropout: Dropout,
+    packing: Packing | None = None,
 ) -> Tensor:
     """Returns the values weighted by the softmax of scaled scores.
 
@@ -59,9 +65,10 @@ def attend(
         values: [batch, heads, keys, head].
         bias: Added to the scores, broadcast to [batch, heads, queries, keys].
         dropout: Applied to the weights.
+        packing: Of the queries, if the result is wanted as rows.
 
     Returns:
-        [batch, queries, heads * head].
+        [batch, queries, heads * head]; with a packing [rows, heads * head].
     """
     if queries.device.type == "cpu":
         mixed = _attend_by_products(queries, keys, values, bias, dropout)
@@ -69,7 +76,7 @@ def attend(
         p = dropout.p if dropout.training else 0.0
         mask = None if bias is None else bias.to(queries.dtype)
         mixed = F.scaled_dot_product_attention(queries, keys, values, mask, dropout_p=p)
-    return mixed.transpose(1, 2).flatten(2)
+    return mixed.transpose(1, 2).flatten(2) if packing is None else packing.pack_heads(mixed)
 
 
 def _attend_by_products(
@@ -84,21 +91,28 @@ def _attend_by_products(
         # One row of the bias for each head, unless all sentences share one.
         bias = bias[0] if bias.size(0) == 1 else bias.expand(-1, heads, -1, -1).flatten(0, 1)
         scores = torch.baddbmm(bias.to(queries.dtype), queries, keys.transpose(1, 2), alpha=scale)
-    weights = dropout(torch.softmax(scores, dim=-1))
+    # In float32 at least: more exact, and for rows as short as these faster than in bfloat16.
+    dtype = torch.promote_types(scores.dtype, torch.float32)
+    weights = dropout(torch.softmax(scores, dim=-1, dtype=dtype))
     return torch.bmm(weights.to(values.dtype), values).view(batch, heads, num_queries, head)
 
 
-def split_heads(packed: Tensor, parts: int, head: int) -> tuple[Tensor, ...]:
+def split_heads(
+    packed: Tensor, parts: int, head: int, packing: Packing | None = None
+) -> tuple[Tensor, ...]:
     """Returns the parts of a packed projection, each [batch, heads, time, head].
 
     The rows of a packed weight are ordered head by head, and by part within a head, so that a
     slice of the rows holds whole heads.
 
     Args:
-        packed: [batch, time, heads * parts * head].
+        packed: [batch, time, heads * parts * head]; with a packing [rows, heads * parts * head].
         parts: 3 for queries, keys and values; 2 for keys and values; 1 for queries.
         head: Width of one head.
+        packing: Where the rows belong, if it is rows.
     """
+    if packing is not None:
+        return packing.unpack_heads(packed, parts, head).unbind(0)
     batch, time, _ = packed.shape
     split = packed.view(batch, time, -1, parts, head).permute(3, 0, 2, 1, 4)
     return split.contiguous().unbind(0)
@@ -140,23 +154,28 @@ class SelfAttention(nn.Module):
         _initialize_output(self.out_proj)
 
     def forward(
-        self, x: Tensor, bias: Tensor | None, cached: tuple[Tensor, Tensor] | None = None
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        cached: tuple[Tensor, Tensor] | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Mixes positions.
 
         Args:
-            x: New positions, [batch, time, dim].
+            x: New positions, [batch, time, dim]; with a packing [rows, dim].
             bias: Added to the scores (see `padding_bias`, `causal_bias`).
             cached: Keys and values of earlier positions, each [batch, heads, past, head].
+            packing: Where the rows belong, if x is rows.
 
         Returns:
-            [batch, time, dim], and the keys and values of all positions so far.
+            In the shape of x, and the keys and values of all positions so far.
         """
-        queries, keys, values = split_heads(self.qkv_proj(x), 3, self.head)
+        queries, keys, values = split_heads(self.qkv_proj(x), 3, self.head, packing)
         if cached is not None:
             keys = torch.cat([cached[0], keys], dim=2)
             values = torch.cat([cached[1], values], dim=2)
-        mixed = attend(queries, keys, values, bias, self.dropout)
+        mixed = attend(queries, keys, values, bias, self.dropout, packing)
         return self.out_proj(mixed), (keys, values)
 
 
@@ -178,19 +197,26 @@ class CrossAttention(nn.Module):
         _initialize_inputs(self.q_proj)
         _initialize_output(self.out_proj)
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        memory: tuple[Tensor, Tensor],
+        bias: Tensor | None,
+        packing: Packing | None = None,
+    ) -> Tensor:
         """Mixes the memory into every position.
 
         Args:
-            x: [batch, time, dim].
+            x: [batch, time, dim]; with a packing [rows, dim].
             memory: Keys and values from MemoryProjection.
             bias: Added to the scores (see `padding_bias`).
+            packing: Where the rows belong, if x is rows.
 
         Returns:
-            [batch, time, dim].
+            In the shape of x.
         """
-        (queries,) = split_heads(self.q_proj(x), 1, self.head)
-        return self.out_proj(attend(queries, *memory, bias, self.dropout))
+        (queries,) = split_heads(self.q_proj(x), 1, self.head, packing)
+        return self.out_proj(attend(queries, *memory, bias, self.dropout, packing))
 
 
 class MemoryProjection(nn.Module):
@@ -207,9 +233,14 @@ class MemoryProjection(nn.Module):
         self.kv_proj = nn.Linear(dim, 2 * dim)
         _initialize_inputs(self.kv_proj)
 
-    def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns keys and values, each [batch, heads, time, head], of [batch, time, dim]."""
-        keys, values = split_heads(self.kv_proj(encoded), 2, self.head)
+    def forward(self, encoded: Tensor, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
+        """Returns keys and values, each [batch, heads, time, head].
+
+        Args:
+            encoded: [batch, time, dim]; with a packing [rows, dim].
+            packing: Where the rows belong, if it is rows.
+        """
+        keys, values = split_heads(self.kv_proj(encoded), 2, self.head, packing)
         return keys, values
 
 

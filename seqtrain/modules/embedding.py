@@ -17,14 +17,23 @@ class TokenEmbedding(nn.Module):
         vocab_size: Number of symbols.
         dim: Width.
         padding_index: Symbol whose vector stays zero as an input.
+        scale: Factor on the vectors as inputs; None for sqrt(dim).
+        std: Standard deviation that weights begin with; None for dim ** -0.5.
     """
 
-    def __init__(self, vocab_size: int, dim: int, padding_index: int) -> None:
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        padding_index: int,
+        scale: float | None = None,
+        std: float | None = None,
+    ) -> None:
         super().__init__()
         self.padding_index = padding_index
-        self.scale = math.sqrt(dim)
+        self.scale = math.sqrt(dim) if scale is None else scale
         self.weight = nn.Parameter(torch.empty(vocab_size, dim))
-        nn.init.normal_(self.weight, std=dim**-0.5)
+        nn.init.normal_(self.weight, std=dim**-0.5 if std is None else std)
         with torch.no_grad():
             self.weight[padding_index].zero_()
 

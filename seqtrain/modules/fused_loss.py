@@ -7,8 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Logits held at once: about 16 MB in float32, so that passes over them stay near the processor.
-LOGITS_AT_ONCE = 2**22
+BYTES_AT_ONCE = {"cpu": 2**24}
+"""Of the logits that are held at once, in the type of the products, by kind of device."""
+VALUES_AT_ONCE = {"cpu": 2**19}
+"""Logits that passes over single values take at once: in float32 2 MB, which a cache holds."""
+ON_ACCELERATORS = 2**27
+"""The same of both for other devices, which need more work at once to be busy."""
+ROW_MULTIPLE = 64
+"""Row counts of matrix products are rounded up to a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,15 @@ class _LinearLoss(torch.autograd.Function):
 
 
 class _Chunks:
-    """Sums over chunks of rows, with two buffers for the logits and probabilities of one chunk.
+    """Sums over chunks of rows. One buffer holds the logits of a chunk, then their gradient.
 
     With logits z, probabilities p, target t, the weight a of -log p(t) and the weight b of the sum
     of all -log p (a + vocab * b = 1), a row's loss is logsumexp(z) - a * z[t] - b * sum(z), and its
     gradient is p, less a at t, less b everywhere. What b contributes has rank one: it is added
     once, at the end.
+
+    Products take a chunk at once, in the type of the features. Passes over single values take a
+    few rows at once, in float32, so that what one pass writes is still in the cache for the next.
     """
 
     def __init__(
@@ -127,28 +136,39 @@ class _Chunks:
         options: LossOptions,
         with_gradient: bool,
     ) -> None:
-        self.features, self.weight = features, weight
+        self.num_rows, self.vocab_size = features.size(0), weight.size(0)
+        self.features, self.weight = _round_up(features), weight
         self.bias = None if bias is None else bias.to(features.dtype)
         self.options = options
-        self.on_target, self.spread = options.weights(weight.size(0))
+        self.on_target, self.spread = options.weights(self.vocab_size)
         self.dtype = loss_dtype(features.dtype)
         self.total = features.new_zeros((), dtype=self.dtype)
         self.nll = torch.zeros_like(self.total)
         self.num_correct = features.new_zeros((), dtype=torch.int64)
         self.with_gradient = with_gradient
         if with_gradient:
-            self.of_features = torch.empty_like(features)
+            self.of_features = torch.empty_like(self.features)
             self.of_weight = torch.zeros_like(weight, dtype=self.dtype)
             self.of_bias = None if bias is None else torch.zeros_like(bias, dtype=self.dtype)
 
     def run(self, targets: Tensor) -> None:
         """Computes the sums, and the gradients of the total."""
-        num_rows, vocab_size = targets.numel(), self.weight.size(0)
-        rows_at_once = min(max(LOGITS_AT_ONCE // vocab_size, 1), max(num_rows, 1))
-        buffers = self.features.new_empty((2, rows_at_once, vocab_size), dtype=self.dtype)
-        for start in range(0, num_rows, rows_at_once):
-            rows = slice(start, min(start + rows_at_once, num_rows))
-            self._add(rows, targets[rows], buffers[:, : rows.stop - rows.start])
+        num_rows = self.features.size(0)  # with those of padding
+        device = self.features.device.type
+        num_bytes = BYTES_AT_ONCE.get(device, ON_ACCELERATORS)
+        num_logits = num_bytes // self.features.element_size()
+        at_once = min(_rows_at_once(num_logits, self.vocab_size), num_rows)
+        chunk = self.features.new_empty((at_once, self.vocab_size))
+        num_values = VALUES_AT_ONCE.get(device, ON_ACCELERATORS)
+        few = min(_rows_at_once(num_values, self.vocab_size), at_once)
+        scratch = chunk.new_empty((2, few, self.vocab_size), dtype=self.dtype)
+        for start in range(0, num_rows, max(at_once, 1)):
+            rows = slice(start, min(start + at_once, num_rows))
+            logits = chunk[: rows.stop - rows.start]
+            self._write_logits(self.features[rows], logits)
+            self._add_losses(logits, targets[rows], scratch)
+            if self.with_gradient:
+                self._add_gradients(rows, logits)
         if self.options.label_smoothing:
             self._smooth()
 
@@ -159,52 +179,76 @@ class _Chunks:
         if not self.with_gradient:
             return None, None, None
         of_bias = None if self.of_bias is None else self.of_bias.to(weight_dtype)
-        return self.of_features.to(features_dtype), self.of_weight.to(weight_dtype), of_bias
+        of_features = self.of_features[: self.num_rows].to(features_dtype)
+        return of_features, self.of_weight.to(weight_dtype), of_bias
 
-    def _add(self, rows: slice, targets: Tensor, buffers: Tensor) -> None:
-        features, at_target = self.features[rows], targets[:, None]
-        logits, probs = buffers
-        self._write_logits(features, logits)
-        self.num_correct += _count_correct(logits, targets, self.options)
+    def _write_logits(self, features: Tensor, logits: Tensor) -> None:
+        if self.bias is None:
+            torch.mm(features, self.weight.t(), out=logits)
+        else:
+            torch.addmm(self.bias, features, self.weight.t(), out=logits)
+
+    def _add_losses(self, logits: Tensor, targets: Tensor, scratch: Tensor) -> None:
+        """Adds up the losses of a chunk, and overwrites its logits with their gradient.
+
+        Rows past the last target are padding: their gradient is zero.
+        """
+        for start in range(0, targets.numel(), scratch.size(1)):
+            some = slice(start, min(start + scratch.size(1), targets.numel()))
+            self._add_rows(logits[some], targets[some, None], scratch[:, : some.stop - start])
+        logits[targets.numel() :] = 0.0
+
+    def _add_rows(self, rows: Tensor, at_target: Tensor, scratch: Tensor) -> None:
+        logits, probs = scratch
+        logits = rows if rows.dtype == self.dtype else logits.copy_(rows)
+        self.num_correct += _count_correct(logits, at_target[:, 0], self.options)
         target_logits = logits.gather(1, at_target)
         torch.softmax(logits, dim=1, out=probs)
         # The largest probability is at least 1 / vocab, so that its logarithm is accurate.
         log_sums = logits.amax(dim=1, keepdim=True) - probs.amax(dim=1, keepdim=True).log()
         self.nll += (log_sums - target_logits).sum()
         self.total += (log_sums - self.on_target * target_logits).sum()
-        if not self.with_gradient:
-            return
-        probs.scatter_add_(1, at_target, torch.full_like(target_logits, -self.on_target))
-        of_logits = probs.to(features.dtype)
+        if self.with_gradient:
+            probs.scatter_add_(1, at_target, torch.full_like(target_logits, -self.on_target))
+            if self.of_bias is not None:
+                self.of_bias += probs.sum(dim=0)
+            rows.copy_(probs)
+
+    def _add_gradients(self, rows: slice, of_logits: Tensor) -> None:
+        features = self.features[rows]
         torch.mm(of_logits, self.weight, out=self.of_features[rows])
         if self.dtype == features.dtype:
             self.of_weight.addmm_(of_logits.t(), features)
         else:
             self.of_weight += of_logits.t().mm(features)
-        if self.of_bias is not None:
-            self.of_bias += probs.sum(dim=0)
-
-    def _write_logits(self, features: Tensor, logits: Tensor) -> None:
-        if self.dtype != features.dtype:
-            logits.copy_(nn.functional.linear(features, self.weight, self.bias))
-        elif self.bias is None:
-            torch.mm(features, self.weight.t(), out=logits)
-        else:
-            torch.addmm(self.bias, features, self.weight.t(), out=logits)
 
     def _smooth(self) -> None:
         """Adds what the uniform part contributes: -b * sum(z), from sums over the vocabulary."""
         of_all = self.weight.sum(dim=0, dtype=self.dtype)
-        num_rows = self.features.size(0)
         features = self.features.sum(dim=0, dtype=self.dtype)
         self.total -= self.spread * features.dot(of_all)
         if self.bias is not None:
-            self.total -= self.spread * num_rows * self.bias.sum(dtype=self.dtype)
+            self.total -= self.spread * self.num_rows * self.bias.sum(dtype=self.dtype)
         if self.with_gradient:
             self.of_features -= (self.spread * of_all).to(self.of_features.dtype)
             self.of_weight -= self.spread * features
             if self.of_bias is not None:
-                self.of_bias -= self.spread * num_rows
+                self.of_bias -= self.spread * self.num_rows
+
+
+def _rows_at_once(num_values: int, vocab_size: int) -> int:
+    """Returns how many rows hold so many values: a multiple of 64, or less where rows are long."""
+    rows = max(num_values // vocab_size, 1)
+    return rows - rows % ROW_MULTIPLE if rows > ROW_MULTIPLE else rows
+
+
+def _round_up(features: Tensor) -> Tensor:
+    """Returns features with rows of zeros up to a multiple of 64.
+
+    oneDNN keeps what it prepares for each shape it has seen, so that shapes must be few.
+    """
+    missing = -features.size(0) % ROW_MULTIPLE
+    return nn.functional.pad(features, (0, 0, 0, missing)) if missing else features
 
 
 def _count_correct(logits: Tensor, targets: Tensor, options: LossOptions) -> Tensor:

@@ -33,13 +33,17 @@ class LSTMLayer(nn.Module):
             begin: Hidden and cell state before the first position, each [batch, dim]; zero if None.
 
         Returns:
-            [batch, time, dim], and hidden and cell state after the last position.
+            [batch, time, dim], and hidden and cell state after the last position; float32 where
+            the device has no kernel for the precision of the rest.
         """
-        if begin is None:
-            outputs, (hidden, cell) = self.lstm(x)
+        states = None if begin is None else [part.unsqueeze(0).contiguous() for part in begin]
+        if _lacks_kernel(x.device):
+            x = x.float()
+            states = None if states is None else [part.float() for part in states]
+            with torch.autocast("cpu", enabled=False):
+                outputs, (hidden, cell) = self.lstm(x, states)
         else:
-            hidden, cell = (part.unsqueeze(0).contiguous() for part in begin)
-            outputs, (hidden, cell) = self.lstm(x, (hidden, cell))
+            outputs, (hidden, cell) = self.lstm(x, states)
         return outputs, (hidden[0], cell[0])
 
 
@@ -75,6 +79,18 @@ class BidirectionalLayer(nn.Module):
         ends = (lengths - 1)[:, None, None].expand(-1, 1, there.size(2))
         last = torch.cat([there.gather(1, ends), back.gather(1, ends)], dim=2)[:, 0]
         return torch.cat([there, _turn_around(back, lengths)], dim=2), last
+
+
+def _lacks_kernel(device: torch.device) -> bool:
+    """Says whether autocast would ask for the float16 LSTM that most CPUs have not.
+
+    No CPU is asked, so that all of them compute the same.
+    """
+    return (
+        device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.float16
+    )
 
 
 def _turn_around(x: Tensor, lengths: Tensor) -> Tensor:

@@ -9,9 +9,16 @@ from torch.nn import functional as F
 
 from seqtrain.modules.attention import CrossAttention, SelfAttention
 from seqtrain.modules.dropout import Dropout
+from seqtrain.modules.packing import Packing
 
-# The input is a fresh linear output whose value no gradient needs, so that relu may overwrite it.
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "gelu": F.gelu}
+
+def _relu(x: Tensor) -> Tensor:
+    # A fresh product whose value no gradient needs may be overwritten. A product of three
+    # dimensions is a view of it, where autograd would copy all of it, twice.
+    return torch.relu_(x) if x.dim() == 2 else torch.relu(x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": _relu, "gelu": F.gelu}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +74,19 @@ class _Layer(nn.Module):
 class EncoderLayer(_Layer):
     """Self-attention and a feed-forward block, each with a residual connection."""
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """Returns [batch, time, dim] of the same; bias hides padding (see `padding_bias`)."""
+    def forward(self, x: Tensor, bias: Tensor | None, packing: Packing | None = None) -> Tensor:
+        """Runs the layer.
+
+        Args:
+            x: [batch, time, dim]; with a packing [rows, dim].
+            bias: Hides padding (see `padding_bias`).
+            packing: Where the rows belong, if x is rows.
+
+        Returns:
+            In the shape of x.
+        """
         before, after = self._around(self.self_attn_layer_norm)
-        mixed, _ = self.self_attn(before(x), bias)
+        mixed, _ = self.self_attn(before(x), bias, packing=packing)
         return self._feed_forward(after(x + self.dropout(mixed)))
 
 
@@ -91,24 +107,27 @@ class DecoderLayer(_Layer):
         memory: tuple[Tensor, Tensor],
         memory_bias: Tensor,
         cached: tuple[Tensor, Tensor] | None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Runs the layer on new positions.
 
         Args:
-            x: [batch, time, dim].
+            x: [batch, time, dim]; with a packing [rows, dim].
             bias: Hides later positions (see `causal_bias`).
             memory: Keys and values of the source (see `MemoryProjection`).
             memory_bias: Hides padding of the source.
             cached: Keys and values of earlier positions.
+            packing: Where the rows belong, if x is rows.
 
         Returns:
-            [batch, time, dim], and the keys and values of all positions so far.
+            In the shape of x, and the keys and values of all positions so far.
         """
         before, after = self._around(self.self_attn_layer_norm)
-        mixed, cached = self.self_attn(before(x), bias, cached)
+        mixed, cached = self.self_attn(before(x), bias, cached, packing)
         x = after(x + self.dropout(mixed))
         before, after = self._around(self.encoder_attn_layer_norm)
-        x = after(x + self.dropout(self.encoder_attn(before(x), memory, memory_bias)))
+        mixed = self.encoder_attn(before(x), memory, memory_bias, packing)
+        x = after(x + self.dropout(mixed))
         return self._feed_forward(x), cached
 
 

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.optim.base import OptimizerConfig, OptimizerWrapper, register_optimizer
+from seqtrain.optim.lean_adam import LeanAdam, LeanAdamW
 
 
 @dataclass(kw_only=True)
@@ -53,7 +54,7 @@ class Adam(OptimizerWrapper):
 
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
+        return LeanAdam(
             groups,
             lr=self.config.lr,
             betas=tuple(self.config.betas),
@@ -69,7 +70,7 @@ class AdamW(OptimizerWrapper):
 
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
+        return LeanAdamW(
             groups,
             lr=self.config.lr,
             betas=tuple(self.config.betas),

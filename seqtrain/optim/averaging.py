@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from seqtrain.errors import CheckpointError, ConfigError
 
 KINDS = ("none", "ema", "swa")
+NO_MASTERS: Mapping[Tensor, Tensor] = MappingProxyType({})
+"""What a WeightAverage gets where the modules hold the exact weights."""
 
 
 @dataclass(kw_only=True)
@@ -54,13 +57,20 @@ class WeightAverage:
     Args:
         config: What kind of average.
         modules: By name: "model", "criterion". On their device already.
+        masters: What is averaged in the place of parameters that are only rounded copies of it.
     """
 
-    def __init__(self, config: AveragingConfig, modules: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        config: AveragingConfig,
+        modules: Mapping[str, nn.Module],
+        masters: Mapping[Tensor, Tensor] = NO_MASTERS,
+    ) -> None:
         self.config = config
         self.num_averaged = 0
         """Weights that have entered the average; 0: there is none yet."""
         self._modules = dict(modules)
+        self._masters = masters
         self._average: dict[Tensor, Tensor] = {}
 
     @property
@@ -83,10 +93,10 @@ class WeightAverage:
     def add(self) -> None:
         """Takes the present weights in; the first ones are the average."""
         if not self.exists:
-            self._average = {tensor: _copy(tensor) for tensor in self._tensors()}
+            self._average = {tensor: _copy(self._exact(tensor)) for tensor in self._tensors()}
         else:
             averages = list(self._average.values())
-            weights = [tensor.to(a.dtype) for tensor, a in self._average.items()]
+            weights = [self._exact(tensor).to(a.dtype) for tensor, a in self._average.items()]
             torch._foreach_lerp_(averages, weights, self._weight_of_next())
         self.num_averaged += 1
 
@@ -172,6 +182,9 @@ class WeightAverage:
             return 1.0 / (count + 1)
         decay = self.config.decay
         return 1.0 - (min(decay, (1 + count) / (10 + count)) if self.config.ramp_decay else decay)
+
+    def _exact(self, tensor: Tensor) -> Tensor:
+        return self._masters.get(tensor, tensor)
 
     def _tensors(self) -> Iterator[Tensor]:
         """Yields what is averaged, each once."""

@@ -3,15 +3,24 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from seqtrain.errors import CheckpointError, ConfigError
-from seqtrain.optim.groups import ParameterGroupConfig, split_parameters
+from seqtrain.optim.groups import (
+    OwnSchedule,
+    ParameterGroupConfig,
+    schedule_key,
+    split_parameters,
+)
 from seqtrain.registry import ComponentConfig, Registry
+
+NO_RATES: Mapping[str, float] = MappingProxyType({})
+"""What `set_lr` gets where nothing has a schedule of its own."""
 
 
 @dataclass(kw_only=True)
@@ -25,7 +34,9 @@ class OptimizerConfig(ComponentConfig):
     """Strength of the pull towards zero; see the optimizer for whether it is decoupled."""
 
     groups: list[ParameterGroupConfig] = field(default_factory=list)
-    """Parameters with their own factors, or frozen, by patterns on names; the first match wins."""
+    """Parameters with settings of their own, by patterns on names; the first match wins. An entry
+    has a pattern and any of lr_factor, weight_decay_factor, lr_scheduler, freeze, freeze_updates:
+    [{pattern:"*embed*",lr_factor:0.1,lr_scheduler:{name:cosine}}]."""
 
     no_decay: bool = False
     """No weight decay for parameters of at most one dimension (biases, norms) and embeddings."""
@@ -37,6 +48,18 @@ class OptimizerConfig(ComponentConfig):
             raise ConfigError(
                 f"optimizer.weight_decay must not be negative, got {self.weight_decay}."
             )
+
+    def with_rates_times(self, factor: float) -> Self:
+        """Returns the same with every learning rate multiplied."""
+        return replace(self, lr=self.lr * factor)
+
+    def own_schedules(self) -> dict[str, OwnSchedule]:
+        """Returns the schedules besides the run's, by where they stand below `optimizer`."""
+        return {
+            schedule_key(index): OwnSchedule(group.lr_scheduler, self.lr)
+            for index, group in enumerate(self.groups)
+            if group.lr_scheduler
+        }
 
 
 class OptimizerWrapper(ABC):
@@ -73,6 +96,7 @@ class OptimizerWrapper(ABC):
                     "params": list(group.parameters.values()),
                     "weight_decay": config.weight_decay * group.weight_decay_factor,
                     "lr_factor": group.lr_factor,
+                    "schedule": group.schedule,
                 }
                 for group in self.groups
                 if not group.is_frozen
@@ -89,13 +113,17 @@ class OptimizerWrapper(ABC):
         Several optimizers may share the parameters among them.
 
         Args:
-            groups: For torch: `params`, their `weight_decay`, and `lr_factor`, which `set_lr` reads
-                and which must be kept.
+            groups: For torch: `params`, their `weight_decay`, and `lr_factor` and `schedule`, which
+                `set_lr` reads and which must be kept.
         """
 
     def name_of(self, parameter: nn.Parameter) -> str:
         """Returns the name of a trained parameter."""
         return self._names[parameter]
+
+    def masters(self) -> dict[Tensor, Tensor]:
+        """Returns what is trained in the place of parameters that hold it rounded."""
+        return {}
 
     def group_lines(self) -> list[str]:
         """Returns a line about every parameter group, for the first screen."""
@@ -136,11 +164,17 @@ class OptimizerWrapper(ABC):
             torch._foreach_mul_(gradients, torch.where(torch.isfinite(factor), factor, 1.0))
         return norm
 
-    def set_lr(self, lr: float) -> None:
-        """Sets the rate of the next step; every group multiplies it by its factor."""
+    def set_lr(self, lr: float, own: Mapping[str, float] = NO_RATES) -> None:
+        """Sets the rate of the next step; every group multiplies it by its factor.
+
+        Args:
+            lr: The run's rate.
+            own: Rates of schedules besides the run's, by their keys in `config.own_schedules()`.
+        """
         for optimizer in self.torch_optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = lr * group.get("lr_factor", 1.0)
+                rate = own.get(group.get("schedule", ""), lr)
+                group["lr"] = rate * group.get("lr_factor", 1.0)
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:
         """Applies the gradients.

@@ -2,15 +2,22 @@
 
 import fnmatch
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from seqtrain.errors import CheckpointError, ConfigError
-from seqtrain.optim.base import OPTIMIZERS, OptimizerConfig, OptimizerWrapper, register_optimizer
+from seqtrain.optim.base import (
+    NO_RATES,
+    OPTIMIZERS,
+    OptimizerConfig,
+    OptimizerWrapper,
+    register_optimizer,
+)
+from seqtrain.optim.groups import OwnSchedule
 
 
 @dataclass(kw_only=True)
@@ -18,14 +25,16 @@ class CompositeConfig(OptimizerConfig):
     """An optimizer for every pattern; the first pattern that matches wins.
 
     As members=[{pattern:"*embed*",name:sgd,lr:0.1},{pattern:"*",name:adamw,lr:0.001}]. Each member
-    is a section as `optimizer` itself has, with its own `weight_decay` and `groups`. All follow the
-    one schedule: a member's rate is the scheduled one times its `lr` / `optimizer.lr`.
+    is a section as `optimizer` itself has, with its own `weight_decay` and `groups`. A member
+    follows the run's schedule, and its rate is the scheduled one times its `lr` / `optimizer.lr`;
+    or it has a section `lr_scheduler` of its own, whose peak is its `lr`.
     """
 
     members: list[dict[str, Any]] = field(
         default_factory=lambda: [{"pattern": "*", "name": "adamw"}]
     )
-    """Optimizer sections, each with a shell `pattern` on parameter names besides."""
+    """Optimizer sections, each with a shell `pattern` on parameter names besides, and with an
+    `lr_scheduler` where it has its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,6 +50,22 @@ class CompositeConfig(OptimizerConfig):
                 raise ConfigError(
                     f"optimizer.members[{index}] needs a pattern, as model.encoder.*."
                 )
+
+    @override
+    def with_rates_times(self, factor: float) -> Self:
+        members = [member | {"lr": _parse(member).lr * factor} for member in self.members]
+        return replace(self, lr=self.lr * factor, members=members)
+
+    @override
+    def own_schedules(self) -> dict[str, OwnSchedule]:
+        found: dict[str, OwnSchedule] = {}
+        for index, member in enumerate(self.members):
+            config = _parse(member)
+            if section := member.get("lr_scheduler"):
+                found[_key(index)] = OwnSchedule(dict(section), config.lr)
+            for key, schedule in config.own_schedules().items():
+                found[f"{_key(index)}.{key}"] = schedule
+        return found
 
 
 @register_optimizer("composite", config=CompositeConfig)
@@ -60,11 +85,13 @@ class Composite(OptimizerWrapper):
 
     @override
     def group_lines(self) -> list[str]:
-        return [
-            f"{member.config.name}, {line}"
-            for member in self.members
-            for line in member.group_lines()
-        ]
+        lines = []
+        for section, member in zip(self.config.members, self.members, strict=True):
+            own = section.get("lr_scheduler") or {}
+            label = f"{member.config.name}, "
+            label += f"own schedule {own.get('name')}, " if own else ""
+            lines += [label + line for line in member.group_lines()]
+        return lines
 
     @override
     def zero_grad(self) -> None:
@@ -72,9 +99,13 @@ class Composite(OptimizerWrapper):
             member.zero_grad()
 
     @override
-    def set_lr(self, lr: float) -> None:
-        for member in self.members:
-            member.set_lr(lr * member.config.lr / self.config.lr)
+    def set_lr(self, lr: float, own: Mapping[str, float] = NO_RATES) -> None:
+        for index, member in enumerate(self.members):
+            inside = f"{_key(index)}."
+            rate = own.get(_key(index), lr * member.config.lr / self.config.lr)
+            member.set_lr(
+                rate, {k.removeprefix(inside): own[k] for k in own if k.startswith(inside)}
+            )
 
     @override
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:
@@ -136,8 +167,22 @@ class Composite(OptimizerWrapper):
         return divided
 
 
+def _key(index: int) -> str:
+    return f"members[{index}]"
+
+
+def _parse(section: Mapping[str, Any]) -> OptimizerConfig:
+    own = {key: section[key] for key in section if key not in ("pattern", "lr_scheduler")}
+    config = OPTIMIZERS.parse(own)
+    if not isinstance(config, OptimizerConfig):
+        raise ConfigError(
+            f"optimizer.members: the config of {config.name!r} must derive from OptimizerConfig."
+        )
+    return config
+
+
 def _build(section: Mapping[str, Any], parameters: dict[str, nn.Parameter]) -> OptimizerWrapper:
-    config = OPTIMIZERS.parse({key: section[key] for key in section if key != "pattern"})
+    config = _parse(section)
     wrapper: OptimizerWrapper = OPTIMIZERS.get(config.name).cls(config, parameters.items())
     if wrapper.needs_closure:
         raise ConfigError("An optimizer that needs a closure cannot be a member of a composite.")

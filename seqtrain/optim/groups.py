@@ -3,7 +3,8 @@
 import fnmatch
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -22,6 +23,10 @@ class ParameterGroupConfig:
 
     lr_factor: float = 1.0
     """Multiplies the scheduled rate."""
+
+    lr_scheduler: dict[str, Any] = field(default_factory=dict)
+    """A schedule of the group's own, as {name:cosine,warmup_updates:100}: a section as
+    `lr_scheduler` itself is, with the same peak and the same end; empty for the run's."""
 
     weight_decay_factor: float = 1.0
     """Multiplies `optimizer.weight_decay`."""
@@ -42,6 +47,23 @@ class ParameterGroupConfig:
                     f"optimizer.groups: {key} of {self.pattern!r} must be finite and not negative, "
                     f"got {value}."
                 )
+        if self.freeze and self.lr_scheduler:
+            raise ConfigError(
+                f"optimizer.groups: {self.pattern!r} is frozen and needs no lr_scheduler."
+            )
+
+
+@dataclass(frozen=True)
+class OwnSchedule:
+    """A schedule besides the run's.
+
+    Args:
+        section: The schedule's name and settings.
+        peak_lr: What it shapes over the updates.
+    """
+
+    section: dict[str, Any]
+    peak_lr: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +76,9 @@ class ParameterGroup:
     weight_decay_factor: float = 1.0
     is_frozen: bool = False
     freeze_updates: int = 0
+    schedule: str = ""
+    """Where the group's own schedule stands, as `groups[0]`; empty if it follows the run's."""
+    schedule_name: str = ""
 
     def line(self, weight_decay: float) -> str:
         """Returns what the first screen says about the group."""
@@ -61,7 +86,10 @@ class ParameterGroup:
         text = f"{self.label}: {len(self.parameters)} tensors, {count:,} parameters, "
         if self.is_frozen:
             return text + "frozen"
-        text += f"lr x {self.lr_factor:g}, weight decay {weight_decay * self.weight_decay_factor:g}"
+        text += f"lr x {self.lr_factor:g}, "
+        if self.schedule:
+            text += f"own schedule {self.schedule_name}, "
+        text += f"weight decay {weight_decay * self.weight_decay_factor:g}"
         return text + (f", frozen for {self.freeze_updates} updates" if self.freeze_updates else "")
 
 
@@ -96,9 +124,16 @@ def split_parameters(
             weight_decay_factor=0.0 if is_exempt else rules[index].weight_decay_factor,
             is_frozen=rules[index].freeze,
             freeze_updates=rules[index].freeze_updates,
+            schedule=schedule_key(index) if rules[index].lr_scheduler else "",
+            schedule_name=str(rules[index].lr_scheduler.get("name", "")),
         )
         for (index, is_exempt), parameters in sorted(taken.items(), key=lambda item: item[0])
     ]
+
+
+def schedule_key(index: int) -> str:
+    """Returns what the own schedule of a group is called by, below `optimizer`."""
+    return f"groups[{index}]"
 
 
 def is_exempt_from_decay(name: str, parameter: nn.Parameter) -> bool:

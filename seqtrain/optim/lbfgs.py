@@ -53,7 +53,7 @@ def refuse_what_lbfgs_lacks(config: OptimizerConfig) -> None:
         raise ConfigError(
             f"optimizer.weight_decay ({config.weight_decay}) must be 0 with L-BFGS, which has none."
         )
-    if any(group.lr_factor != 1 or group.freeze_updates for group in config.groups):
+    if any(g.lr_factor != 1 or g.freeze_updates or g.lr_scheduler for g in config.groups):
         raise ConfigError(
             "optimizer.groups can only freeze (freeze=true) with L-BFGS: it treats all parameters "
             "as one vector."

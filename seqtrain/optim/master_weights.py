@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from seqtrain.errors import CheckpointError, ConfigError
-from seqtrain.optim.base import OptimizerConfig, OptimizerWrapper
+from seqtrain.optim.base import NO_RATES, OptimizerConfig, OptimizerWrapper
 
 
 class MasterWeights(OptimizerWrapper):
@@ -66,6 +66,10 @@ class MasterWeights(OptimizerWrapper):
         return self.inner.torch_optimizers
 
     @override
+    def masters(self) -> dict[Tensor, Tensor]:
+        return {parameter: self.parameters[name] for name, parameter in self._lowered.items()}
+
+    @override
     def group_lines(self) -> list[str]:
         return self.inner.group_lines()
 
@@ -87,8 +91,8 @@ class MasterWeights(OptimizerWrapper):
         self.inner.collect_gradients()
 
     @override
-    def set_lr(self, lr: float) -> None:
-        self.inner.set_lr(lr)
+    def set_lr(self, lr: float, own: Mapping[str, float] = NO_RATES) -> None:
+        self.inner.set_lr(lr, own)
 
     @override
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:

@@ -10,6 +10,8 @@ from torch import nn
 
 from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
+from seqtrain.data.prepare_options import PrepareOptions
+from seqtrain.errors import ConfigError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model, ModelContext, ModelOutput
@@ -45,6 +47,20 @@ class Task(ABC):
     @abstractmethod
     def prepare(cls, config: Any, out: Path, num_workers: int) -> list[str]:
         """Turns raw data into a folder for `task.data`; returns lines that say what it holds."""
+
+    @classmethod
+    def prepare_with(cls, config: Any, out: Path, options: PrepareOptions) -> list[str]:
+        """Does what `prepare` does, with more options; tasks on text override it.
+
+        Raises:
+            ConfigError: The task cannot prepare its data in parts.
+        """
+        if options.shard:
+            raise ConfigError(
+                f"shard={options.shard}: task={config.name} prepares its data at once. Leave shard "
+                "out."
+            )
+        return cls.prepare(config, out, options.num_workers)
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -89,9 +105,34 @@ class Task(ABC):
         """
         return Metrics()
 
+    def derive(self, metrics: Metrics, batch: Batch) -> Metrics:
+        """Returns metrics of evaluation made of the criterion's own sums of one batch.
+
+        The same names for every batch, an empty one included.
+        """
+        return Metrics()
+
     def predict(self, output: ModelOutput, batch: Batch) -> list[dict[str, Any]]:
         """Returns what the model says of each real example, as plain values for JSON."""
         raise NotImplementedError(f"task={self.config.name} does not predict.")
+
+    @property
+    def predicts(self) -> bool:
+        """Says whether `predict` is what the model is used for, instead of generating text."""
+        return type(self).predict is not Task.predict
+
+    @property
+    def gives_soft_targets(self) -> bool:
+        """Says whether `batch_transform` gives soft targets, which the criterion must read."""
+        return False
+
+    def prediction_dataset(self, rows: Sequence[Any]) -> Dataset:
+        """Returns rows of plain values, as JSON lines hold them, as a dataset without targets."""
+        raise NotImplementedError(f"task={self.config.name} does not read rows of values.")
+
+    def tables(self, metrics: Metrics) -> dict[str, Any]:
+        """Returns what of `measure`'s metrics is no single number, as plain values for reports."""
+        return {}
 
     def scorers(self) -> list[Scorer]:
         """Returns what compares generated outputs with references; none if nothing is generated."""

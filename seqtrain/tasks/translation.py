@@ -8,12 +8,14 @@ from typing import Any, Self
 from typing_extensions import override
 
 from seqtrain.data.byte_streams import as_location
+from seqtrain.data.corpus import TRAIN
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
 from seqtrain.data.mixed_dataset import mix_pairs
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
-from seqtrain.data.parallel_text import TRAIN, ParallelSettings
+from seqtrain.data.parallel_text import ParallelSettings
+from seqtrain.data.prepare_options import PrepareOptions
 from seqtrain.data.preprocess import open_prepared, prepare_parallel
 from seqtrain.data.side import Side
 from seqtrain.data.token_store import TokenStore
@@ -51,7 +53,7 @@ class TranslationConfig(TaskConfig):
     target_field: str = ""
     """The same of the target."""
     tokenizer: str = "sentencepiece"
-    """Registered tokenizer: sentencepiece, word, char, byte or pieces. A folder of
+    """Registered tokenizer: sentencepiece, huggingface, word, char, byte or pieces. A folder of
     fairseq-preprocess has pieces already: there sentencepiece counts only with the option model,
     and without it outputs are joined as the marks of the vocabulary tell."""
     target_tokenizer: str = ""
@@ -139,9 +141,16 @@ class TranslationTask(Task):
     @classmethod
     @override
     def prepare(cls, config: TranslationConfig, out: Path, num_workers: int) -> list[str]:
+        return cls.prepare_with(config, out, PrepareOptions(num_workers=num_workers))
+
+    @classmethod
+    @override
+    def prepare_with(
+        cls, config: TranslationConfig, out: Path, options: PrepareOptions
+    ) -> list[str]:
         settings = parallel_settings(config)
         if not config.vocabulary_from:
-            return prepare_parallel(settings, out, num_workers)
+            return prepare_parallel(settings, out, options)
         given = open_prepared(Path(config.vocabulary_from))
         if given.languages != (settings.source, settings.target):
             raise ConfigError(
@@ -149,7 +158,7 @@ class TranslationTask(Task):
                 f"the text of {settings.source}-{settings.target}. Name a folder of that pair."
             )
         settings = replace(settings, joined=given.joined)
-        return prepare_parallel(settings, out, num_workers, (given.source, given.target))
+        return prepare_parallel(settings, out, options, (given.source, given.target))
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -9,20 +9,26 @@ import torch
 from torch import nn
 
 from seqtrain import rng
+from seqtrain.checkpoint.background_writer import CheckpointWriter
 from seqtrain.criteria.base import CRITERIA, Criterion
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.distributed.collectives import Collectives
+from seqtrain.distributed.context import patience
+from seqtrain.distributed.heartbeat import Watchdog
 from seqtrain.errors import ConfigError, MachineError
-from seqtrain.lr_schedulers.base import LR_SCHEDULERS
+from seqtrain.lr_schedulers.grouped import build_schedule
 from seqtrain.models.base import MODELS, Model, ModelContext
 from seqtrain.optim.averaging import WeightAverage
 from seqtrain.optim.base import OPTIMIZERS, OptimizerWrapper
 from seqtrain.optim.master_weights import MasterWeights
 from seqtrain.optim.precision import Precision
 from seqtrain.tasks.base import TASKS, Task
+from seqtrain.training.batch_statistics import synced_batch_norm
 from seqtrain.training.callbacks.base import CALLBACKS, Callback
 from seqtrain.training.evaluator import Evaluator
 from seqtrain.training.log_writers.base import LOG_WRITERS, LogWriter
+from seqtrain.training.lr_scaling import with_scaled_lr
+from seqtrain.training.profiling import Profile, ProfileConfig
 from seqtrain.training.run_config import RunConfig
 from seqtrain.training.trainer import Trainer, UpdateSettings
 
@@ -103,13 +109,14 @@ def build_trainer(
     config: RunConfig, context: ModelContext, device: torch.device, collectives: Collectives
 ) -> Trainer:
     """Builds the Trainer with all its parts on a device."""
+    config = with_scaled_lr(config, collectives.world_size)
     model = build_model(config, context).to(device)
+    if config.distributed.sync_batch_norm:
+        synced_batch_norm(model, device)
     criterion = build_criterion(config, context).to(device)
-    if config.precision.dtype == "fp16" and device.type == "cpu":
-        _refuse_float16_lstm(config, model)
     optimizer = build_optimizer(config, _named_parameters(model, criterion))
-    scheduler = LR_SCHEDULERS.get(config.lr_scheduler.name).cls(
-        config.lr_scheduler, config.optimizer.lr, config.optimization.max_update
+    scheduler = build_schedule(
+        config.lr_scheduler, config.optimizer, config.optimization.max_update
     )
     return Trainer(
         model=model,
@@ -128,15 +135,24 @@ def build_trainer(
         device=device,
         collectives=collectives,
         distributed=config.distributed,
-        averaging=_build_averaging(config, model, criterion),
+        averaging=_build_averaging(config, model, criterion, optimizer),
     )
 
 
-def build_run(config: RunConfig, collectives: Collectives, device: torch.device) -> Run:
+def build_run(
+    config: RunConfig,
+    collectives: Collectives,
+    device: torch.device,
+    watchdog: Watchdog | None = None,
+) -> Run:
     """Builds all parts of a run; opens data, writes nothing."""
     task = build_task(config)
     trainer = build_trainer(config, task.context, device, collectives)
     trainer.batch_transform = task.batch_transform()
+    _check_soft_targets(config, task, trainer.criterion)
+    trainer.empty_batch = task.dataset("train").empty_batch()
+    trainer.writer = _build_writer(config, collectives)
+    trainer.watchdog = watchdog
     trainer.criterion.prepare_training(task.state_dict(), device)
     iterator = EpochIterator(
         task.dataset("train"),
@@ -156,10 +172,14 @@ def build_run(config: RunConfig, collectives: Collectives, device: torch.device)
         dataset=config.dataset,
         generation=config.generation,
         collectives=collectives,
+        beat=lambda: trainer.beat("evaluation"),
     )
     callbacks = {
         name: CALLBACKS.get(name).cls(section) for name, section in config.callback.items()
     }
+    if config.profile and collectives.rank == 0:
+        folder = Path(config.run_dir) / "profile"
+        callbacks["profile"] = Profile(ProfileConfig(), folder, iterator)
     return Run(
         config=config,
         task=task,
@@ -186,19 +206,29 @@ def build_log_writers(config: RunConfig, states: Mapping[str, Any] | None) -> di
     }
 
 
-def _refuse_float16_lstm(config: RunConfig, model: Model) -> None:
-    """Raises now what torch would say in words of its own: oneDNN may have no such LSTM."""
-    if any(isinstance(module, nn.LSTM) for module in model.modules()):
+def _check_soft_targets(config: RunConfig, task: Task, criterion: Criterion) -> None:
+    if task.gives_soft_targets and not criterion.reads_soft_targets:
         raise ConfigError(
-            f"precision.dtype=fp16 does not work with model={config.model.name} on a CPU: torch "
-            "has no float16 LSTM there. Use precision.dtype=bf16 or fp32, or a GPU."
+            f"task={config.task.name} blends training examples, and criterion="
+            f"{config.criterion.name} does not read blended targets. Choose "
+            "criterion=soft_cross_entropy, or set task.mixup and task.cutmix to 0."
         )
 
 
-def _build_averaging(config: RunConfig, model: Model, criterion: Criterion) -> WeightAverage | None:
+def _build_writer(config: RunConfig, collectives: Collectives) -> CheckpointWriter:
+    if not config.checkpoint.background:
+        return CheckpointWriter(collectives, in_background=False)
+    own = collectives.separate(patience(config.distributed))
+    return CheckpointWriter(own, in_background=True)
+
+
+def _build_averaging(
+    config: RunConfig, model: Model, criterion: Criterion, optimizer: OptimizerWrapper
+) -> WeightAverage | None:
     if config.ema.kind == "none":
         return None
-    return WeightAverage(config.ema, {"model": model, "criterion": criterion})
+    modules = {"model": model, "criterion": criterion}
+    return WeightAverage(config.ema, modules, optimizer.masters())
 
 
 def _named_parameters(model: Model, criterion: Criterion) -> list[tuple[str, nn.Parameter]]:

@@ -1,7 +1,7 @@
 """Evaluates a split: the criterion's metrics, and the scores of generated outputs."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ class Evaluation:
     """The criterion's metrics and the scores, by name."""
     signatures: dict[str, str]
     """What makes scores comparable with others', by the name of the scorer that has such."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """What the task reports besides single numbers, as plain values: a confusion matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +45,20 @@ class Evaluator:
     dataset: DatasetConfig
     generation: GenerationConfig
     collectives: Collectives
+    beat: Callable[[], object] = lambda: None
+    """Called before each batch: a sign of life."""
 
     def losses(self, split: str) -> dict[str, float]:
-        """Returns the criterion's metrics over a split."""
+        """Returns the criterion's and the task's metrics over a split."""
+        return self.metrics(split).compute()
+
+    def metrics(self, split: str) -> Metrics:
+        """Returns the same before their values are computed, on every rank."""
         metrics = Metrics()
         for batch in self._batches(self.task.dataset(split)):
             metrics.merge(self._loss(batch))
         packed = self.collectives.all_reduce_sum(metrics.pack(self.device))
-        return metrics.unpack(packed).compute()
+        return metrics.unpack(packed)
 
     def scores(self, split: str) -> Evaluation:
         """Generates an output for every example and compares it with the references."""
@@ -97,11 +105,12 @@ class Evaluator:
 
     def evaluate(self, split: str, generate: bool) -> Evaluation:
         """Returns metrics and, where the task has scorers and it is wished, scores."""
-        losses = self.losses(split)
+        metrics = self.metrics(split)
+        losses, tables = metrics.compute(), self.task.tables(metrics)
         if not (generate and self.task.scorers()):
-            return Evaluation(losses, {})
+            return Evaluation(losses, {}, tables)
         scored = self.scores(split)
-        return Evaluation(losses | scored.values, scored.signatures)
+        return Evaluation(losses | scored.values, scored.signatures, tables)
 
     def names(self, split: str, generate: bool) -> set[str]:
         """Returns the names of the values that `evaluate` gives, without evaluating."""
@@ -115,8 +124,11 @@ class Evaluator:
         batch = batch.to(self.device)
         model = self.task.evaluation_model(self.model)
         loss = evaluate_batch(model, self.criterion, self.precision, batch)
+        loss.metrics.merge(self.task.derive(loss.metrics, batch))
         if loss.output is not None:
-            loss.metrics.merge(self.task.measure(loss.output, batch))
+            measured = self.task.measure(loss.output, batch)
+            for name in measured:  # in the place of the criterion's metric of that name
+                loss.metrics[name] = measured[name]
         return loss.metrics
 
     def _batches(self, dataset: Dataset) -> Iterator[Batch]:
@@ -129,4 +141,5 @@ class Evaluator:
             shuffle=False,
         )
         for group in iterator.groups(1):
+            self.beat()
             yield group.batches[0]

@@ -6,7 +6,11 @@ import torch
 from torch import nn
 
 from seqtrain.lr_schedulers.base import LRScheduler
+from seqtrain.tasks.base import TASKS, Task
+from seqtrain.training.batch_statistics import batch_norm_note
 from seqtrain.training.build import Run
+from seqtrain.training.lr_scaling import lr_scaling_note
+from seqtrain.training.run_config import RunConfig
 from seqtrain.training.train_loop import TrainLoop, TrainResult
 
 
@@ -21,9 +25,11 @@ def first_screen(loop: TrainLoop) -> list[str]:
         *run.task.describe(),
         *run.iterator.summary().lines(),
         *parameter_lines(trainer.model),
+        *batch_norm_note(trainer.model),
         *trainer.optimizer.group_lines(),
         f"optimizer {config.optimizer.name} lr {config.optimizer.lr:g}, "
         f"schedule {config.lr_scheduler.name}, {planned_end(run)}",
+        *lr_scaling_note(config, run.collectives.world_size),
         *warm_up_note(trainer.lr_scheduler),
         f"run folder {run.run_dir}",
     ]
@@ -67,8 +73,9 @@ def planned_end(run: Run) -> str:
     return f"{per_epoch} updates an epoch, until {limit}"
 
 
-def last_screen(run_dir: Path, result: TrainResult, best_metric: str) -> list[str]:
+def last_screen(run_dir: Path, result: TrainResult, config: RunConfig) -> list[str]:
     """Returns how the run ended, and the commands to go on with."""
+    best_metric = config.checkpoint.best_metric
     if result.signal:
         return [
             f"stopped by a signal after update {result.num_updates}; everything is saved. "
@@ -84,6 +91,16 @@ def last_screen(run_dir: Path, result: TrainResult, best_metric: str) -> list[st
         *lines,
         "go on with:",
         f"  seqtrain-evaluate checkpoint={run_dir} split={'test' if result.test else 'valid'}",
-        f"  seqtrain-generate checkpoint={run_dir} input=-",
+        *_use(run_dir, config),
         f"  seqtrain-info checkpoint={run_dir}",
     ]
+
+
+def _use(run_dir: Path, config: RunConfig) -> list[str]:
+    """Returns the command that uses the model on new input, where there is one."""
+    cls: type[Task] = TASKS.get(config.task.name).cls
+    if cls.inference_dataset is not Task.inference_dataset:
+        return [f"  seqtrain-generate checkpoint={run_dir} input=-"]
+    if cls.predict is not Task.predict:
+        return [f"  seqtrain-generate checkpoint={run_dir} split=valid"]
+    return []

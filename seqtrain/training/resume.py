@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqtrain.errors import ConfigError, DataError
+from seqtrain.errors import CheckpointError, ConfigError, DataError
 from seqtrain.lr_schedulers.base import LRScheduler
 from seqtrain.tasks.base import Task
 from seqtrain.training.run_config import RunConfig, changed_keys, may_change_on_resume
@@ -17,9 +17,14 @@ def check_config(saved: Mapping[str, Any], config: RunConfig) -> list[str]:
 
     Raises:
         ConfigError: A key outside `CHANGEABLE_ON_RESUME` differs.
+        CheckpointError: What was saved is no configuration.
     """
-    # Parsed, so that settings which the writing version did not know have their defaults.
-    changes = changed_keys(RunConfig.parse(saved).to_container(), config.to_container())
+    try:
+        # Parsed, so that settings which the writing version did not know have their defaults.
+        before = RunConfig.parse(saved).to_container()
+    except ConfigError as error:
+        raise CheckpointError(f"in its configuration: {error}") from error
+    changes = changed_keys(before, config.to_container())
     refused = {key: pair for key, pair in changes.items() if not may_change_on_resume(key)}
     if refused:
         listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in refused.items())
@@ -51,10 +56,8 @@ def check_task(saved: Mapping[str, Any], task: Task) -> None:
 
 def schedule_change(saved_max_update: int, scheduler: LRScheduler, num_updates: int) -> list[str]:
     """Returns a line on what a changed optimization.max_update does to the learning rate."""
-    before = type(scheduler)
     try:
-        old = before(scheduler.config, scheduler.peak_lr, saved_max_update)
-        old_lr = old.lr_at(num_updates + 1)
+        old_lr = scheduler.with_total(saved_max_update).lr_at(num_updates + 1)
     except ConfigError:
         return []
     new_lr = scheduler.lr_at(num_updates + 1)

@@ -47,8 +47,12 @@ class OptimizationConfig:
     (Neelakantan et al. 2015)."""
     grad_noise_decay: float = 0.55
     """The variance of the noise on update n is grad_noise / n ** grad_noise_decay."""
+    lr_reference_batch: int = 0
+    """If set, optimizer.lr is for updates of so many examples, and is scaled in proportion to
+    dataset.batch_size * update_freq * processes; 0 uses optimizer.lr as it is."""
     max_skipped_updates: int = 20
-    """Stop after this many updates in a row with a non-finite gradient."""
+    """Stop after this many updates in a row with a non-finite gradient, or without the memory for
+    their batch."""
 
     def __post_init__(self) -> None:
         if self.update_freq < 1:
@@ -58,6 +62,11 @@ class OptimizationConfig:
         if self.max_update < 0 or self.max_epoch < 0 or self.stop_time_hours < 0:
             raise ConfigError(
                 "optimization.max_update, max_epoch and stop_time_hours must not be negative."
+            )
+        if self.lr_reference_batch < 0:
+            raise ConfigError(
+                "optimization.lr_reference_batch must not be negative, "
+                f"got {self.lr_reference_batch}."
             )
         if self.clip_norm < 0:
             raise ConfigError(f"optimization.clip_norm must not be negative, got {self.clip_norm}.")
@@ -104,6 +113,14 @@ class CheckpointConfig:
     """Newest checkpoints kept, at least 2."""
     keep_best: int = 1
     """Best checkpoints kept besides."""
+    keep_every: int = 0
+    """Also keeps those after every so many updates; 0 for none."""
+    background: bool = True
+    """Go on training while a checkpoint is written, from a copy of the state: memory for the
+    parameters and the optimizer's state once more. false: wait for the disk."""
+    max_failed_saves: int = 3
+    """A save that the disk refuses is reported, and the next one tries again; after this many in a
+    row the run stops. 1 stops at the first."""
     best_metric: str = "valid_loss"
     """Logged name that says which checkpoint is best; it must be among the validated values."""
     maximize_best_metric: bool = False
@@ -124,6 +141,11 @@ class CheckpointConfig:
             )
         if self.keep_best < 1:
             raise ConfigError(f"checkpoint.keep_best must be at least 1, got {self.keep_best}.")
+        if self.keep_every < 0 or self.max_failed_saves < 1:
+            raise ConfigError(
+                "checkpoint.keep_every must not be negative and max_failed_saves at least 1, got "
+                f"{self.keep_every} and {self.max_failed_saves}."
+            )
 
 
 @dataclass(kw_only=True)
@@ -157,6 +179,8 @@ class RunConfig:
     """Build everything, run one batch, say what would be trained, and stop."""
     debug: bool = False
     """Show the traceback of errors."""
+    profile: bool = False
+    """Measure some updates; a table and a trace go into the folder `profile` of the run."""
     task: Any = MISSING
     model: Any = MISSING
     criterion: Any = MISSING
@@ -227,6 +251,7 @@ CHANGEABLE_ON_RESUME = (
     "plugins",
     "dry_run",
     "debug",
+    "profile",
     "task.data",
     "dataset.num_workers",
     "dataset.prefetch",

@@ -1,7 +1,7 @@
 """The config and the task of a trained run, from a checkpoint of it."""
 
-from seqtrain.checkpoint.load import LoadedCheckpoint
-from seqtrain.errors import DataError, UnknownNameError
+from seqtrain.checkpoint.load import LoadedCheckpoint, applying
+from seqtrain.errors import CheckpointError, ConfigError, DataError, UnknownNameError
 from seqtrain.tasks.base import TASKS, Task
 from seqtrain.training.resume import first_difference
 from seqtrain.training.run_config import RunConfig
@@ -13,18 +13,23 @@ def read_run(loaded: LoadedCheckpoint) -> tuple[RunConfig, Task]:
     Raises:
         UnknownNameError: A component is not registered. The message names the plug-ins that the
             run was trained with; nothing that a checkpoint names is imported.
+        CheckpointError: The parts are not those of a run.
     """
+    task: Task
     try:
-        config = RunConfig.parse(loaded.parts["config"])
-        task: Task = TASKS.get(config.task.name).cls.from_state(config.task, loaded.parts["task"])
+        with applying(loaded.path):
+            config = RunConfig.parse(loaded.parts["config"])
+            task = TASKS.get(config.task.name).cls.from_state(config.task, loaded.parts["task"])
     except UnknownNameError as error:
         names = ",".join(str(name) for name in _plugin_names(loaded))
         if not names:
-            raise
+            raise UnknownNameError(f"{loaded.path}: {error}") from error
         raise UnknownNameError(
             f"{error} {loaded.path} was trained with the plug-ins {names}: if you trust them, "
             f"install the packages among them, or give plugins=[{names}]."
         ) from error
+    except (ConfigError, DataError) as error:
+        raise CheckpointError(f"{loaded.path}: {error}") from error
     return config, task
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from seqtrain.checkpoint.load import read_checkpoint, resolve
+from seqtrain.checkpoint.load import applying, read_checkpoint, resolve
 from seqtrain.checkpoint.retention import clean_leftovers
 from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedContext
+from seqtrain.distributed.heartbeat import Watchdog, open_board
 from seqtrain.errors import ConfigError
 from seqtrain.files import RunLock, ensure_writable_directory, write_atomically
 from seqtrain.optim.precision import choose_cpu_products
@@ -51,8 +52,12 @@ def _train_connected(
     if config.dry_run:
         return _dry_run(build_run(config, collectives, device))
     with _run_directory(config, collectives):
-        run = build_run(config, collectives, device)
-        result = TrainLoop(run, about, lambda: _init_from(run)).train(_announce)
+        timeout = config.distributed.timeout_seconds
+        board = open_board(timeout)
+        watchdog = Watchdog(collectives.rank, collectives.world_size, timeout, board)
+        run = build_run(config, collectives, device, watchdog)
+        with watchdog.watching():
+            result = TrainLoop(run, about, lambda: _init_from(run)).train(_announce)
         if collectives.rank == 0:
             _finish(config, result)
         return result
@@ -108,8 +113,9 @@ def _init_from(run: Run) -> list[str]:
             return None
         return symbol_rows(old[side], new[side])
 
-    weights = usable_weights(other.parts).model
-    report = init_from(run.trainer.model, weights, settings.init_prefixes, rows)
+    with applying(other.path):
+        weights = usable_weights(other.parts).model
+        report = init_from(run.trainer.model, weights, settings.init_prefixes, rows)
     return report.lines()
 
 
@@ -136,5 +142,5 @@ def _finish(config: RunConfig, result: TrainResult) -> None:
         values = {f"test_{name}": value for name, value in result.test.items()}
         text = json.dumps(values | {"num_updates": result.num_updates}, indent=2)
         write_atomically(run_dir / "test_metrics.json", text.encode())
-    for line in last_screen(run_dir, result, config.checkpoint.best_metric):
+    for line in last_screen(run_dir, result, config):
         print(line, flush=True)  # noqa: T201 # the last screen comes after the log is closed

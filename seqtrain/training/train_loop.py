@@ -3,20 +3,22 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from seqtrain.checkpoint.load import LoadedCheckpoint, read_checkpoint
+from seqtrain.checkpoint.load import LoadedCheckpoint, applying, read_checkpoint
 from seqtrain.checkpoint.retention import apply_retention, best_checkpoint, record_score
 from seqtrain.checkpoint.weights import WEIGHT_PARTS
-from seqtrain.errors import ConfigError, NumericError
+from seqtrain.config_schema import parse_section
+from seqtrain.errors import ConfigError, MachineError, SeqtrainError
 from seqtrain.training.build import Run, build_log_writers
 from seqtrain.training.callbacks.base import Callback, Request
 from seqtrain.training.log_writers.fan_out import LogFanOut
 from seqtrain.training.resume import check_config, check_task, schedule_change
 from seqtrain.training.run_config import OptimizationConfig
+from seqtrain.training.skipped_updates import skip_error, skip_lines
 from seqtrain.training.stop_signals import StopSignals
 from seqtrain.training.trainer import StepResult, UpdateHooks
 from seqtrain.training.update_tracker import UpdateTracker
@@ -76,6 +78,8 @@ class TrainLoop:
         self._epoch = UpdateTracker(self.config.optimization.clip_norm)
         self._requests: set[Request] = set()
         self._saved_update = -1
+        self._saved_value: float | None = None
+        self._failed_saves = 0
         self._is_interrupted = False
         self._clock = time.monotonic()
         self._started = time.monotonic()
@@ -94,7 +98,7 @@ class TrainLoop:
         messages = self._restore()
         for line in [*announce(self), *messages]:
             self.log.message(line)
-        with self.signals.installed():
+        with self.signals.installed(), self._saves_finished():
             self._fire("on_train_start")
             # The same on all ranks here: it comes from the checkpoint.
             stopping = self._is_finished() or self._is_out_of_patience() or self._is_out_of_time()
@@ -126,6 +130,8 @@ class TrainLoop:
     def _after_update(self, result: StepResult, epoch: int) -> bool:
         """Does what is due after an update; returns whether to stop."""
         self._tick()
+        if result.save_finished:
+            self._finish_save()
         self._count(result)
         self._fire("on_update_end", result)
         if result.applied and self._every(self.config.logging.interval):
@@ -145,8 +151,10 @@ class TrainLoop:
         stopping = finished or self._is_interrupted
         if result.applied and self._every(self.config.validation.test_interval_updates):
             self._test()
+        if result.applied and self._every(self.config.distributed.check_interval_updates):
+            self.trainer.check_agreement()
         if is_best or stopping or self._save_is_due(result, epoch):
-            self._save()
+            self._save(stopping)
         self._requests.clear()
         return stopping
 
@@ -157,19 +165,13 @@ class TrainLoop:
             self._epoch.add(result)
             return
         # A scaled loss ends in an error of its own where its scale can fall no further.
-        self.state.skipped_in_row += result.loss_scale is None
+        self.state.skipped_in_row += result.loss_scale is None or result.ran_out_of_memory
         self.state.skipped_updates += 1
-        self.log.message(
-            f"update {self.trainer.num_updates + 1} skipped: its gradient is not finite "
-            f"(norm {float(result.grad_norm)}, lr {result.lr:.4g})"
-        )
+        faults = [line for rank in self.run.collectives.gather_json(result.faults) for line in rank]
+        for line in skip_lines(result, self.trainer.num_updates, faults):
+            self.log.message(line)
         if self.state.skipped_in_row >= self.config.optimization.max_skipped_updates:
-            raise NumericError(
-                f"{self.state.skipped_in_row} updates in a row had a gradient that is not finite, "
-                f"after update {self.trainer.num_updates}. Begin anew with a lower optimizer.lr, a "
-                "longer warm-up or precision.dtype=fp32; if the loss was sound at an earlier "
-                "checkpoint, move the later ones away and continue from that one."
-            )
+            raise skip_error(result, self.trainer.num_updates, self.state.skipped_in_row)
 
     def _is_finished(self) -> bool:
         limits: OptimizationConfig = self.config.optimization
@@ -298,45 +300,75 @@ class TrainLoop:
         agreed = self.run.collectives.broadcast_json(str(best) if best else None)
         return Path(agreed) if agreed else None
 
-    def _save(self) -> None:
-        if self._saved_update == self.trainer.num_updates:
-            return  # a skipped update follows a save: nothing but the position has changed
+    def _save(self, stopping: bool) -> None:
+        """Saves; when the run is about to stop, until the checkpoint is on the disk."""
         with self._paused_clocks():
-            parts = {
-                "loop": {
-                    "state": asdict(self.state),
-                    "interval": self._interval.state_dict(),
-                    "epoch": self._epoch.state_dict(),
-                    "log_writers": self.log.state_dict(),
-                    "callbacks": {n: c.state_dict() for n, c in self.run.callbacks.items()},
-                    "iterator": self.iterator.state_dict(),
-                },
-                "config": self.config.to_container(),
-                "task": self.run.task.state_dict(),
-            }
-            about = self.about | {"epoch": self.iterator.position.epoch}
-            path = self.trainer.save_checkpoint(self.run.checkpoints, parts, about)
-            self._saved_update = self.trainer.num_updates
-            self._after_commit()
-        self._fire("on_checkpoint_saved", path)
+            # After a skipped update that follows a save, nothing but the position has changed.
+            if self._saved_update != self.trainer.num_updates:
+                self._begin_save()
+            if stopping or not self.config.checkpoint.background:
+                self._finish_save(may_fail=not stopping)
 
-    def _after_commit(self) -> None:
+    def _begin_save(self) -> None:
+        self._finish_save()
+        parts = {
+            "loop": {
+                "state": asdict(self.state),
+                "interval": self._interval.state_dict(),
+                "epoch": self._epoch.state_dict(),
+                "log_writers": self.log.state_dict(),
+                "callbacks": {n: c.state_dict() for n, c in self.run.callbacks.items()},
+                "iterator": self.iterator.state_dict(),
+            },
+            "config": self.config.to_container(),
+            "task": self.run.task.state_dict(),
+        }
+        about = self.about | {"epoch": self.iterator.position.epoch}
+        self.trainer.save_checkpoint(self.run.checkpoints, parts, about)
+        self._saved_update = self.trainer.num_updates
+        self._saved_value = self._value_to_rank()
+
+    def _finish_save(self, may_fail: bool = True) -> None:
+        """Waits for the save under way, if any, and keeps the books; all ranks call it together."""
+        try:
+            path = self.trainer.finish_save()
+        except MachineError as error:
+            self._saved_update = -1
+            self._failed_saves += 1
+            if not may_fail or self._failed_saves >= self.config.checkpoint.max_failed_saves:
+                raise
+            self.log.message(f"{error} Training goes on; the next save tries again.")
+            return
+        if path is not None:
+            self._failed_saves = 0
+            self._after_commit(path.name, self._saved_value)
+            self._fire("on_checkpoint_saved", path)
+
+    @contextmanager
+    def _saves_finished(self) -> Iterator[None]:
+        """Leaves no save half done when the run ends by an error: what was begun is committed."""
+        try:
+            yield
+        except BaseException:
+            with suppress(SeqtrainError):  # the first error is the one to tell
+                self._finish_save()
+            raise
+
+    def _value_to_rank(self) -> float | None:
+        """Returns the value of the validation of exactly these weights, if there was one."""
+        is_current = self.state.validated_update == self.trainer.num_updates
+        return self.state.validated_value if is_current else None
+
+    def _after_commit(self, name: str, value: float | None) -> None:
         """Brings the list of best checkpoints up to date, then deletes what need not be kept."""
         if self.run.collectives.rank != 0:
             return
         config = self.config.checkpoint
-        if (
-            self.state.validated_update == self._saved_update
-            and self.state.validated_value is not None
-        ):
+        if value is not None:
             record_score(
-                self.run.checkpoints,
-                f"step-{self._saved_update:010d}",
-                config.best_metric,
-                self.state.validated_value,
-                config.maximize_best_metric,
+                self.run.checkpoints, name, config.best_metric, value, config.maximize_best_metric
             )
-        apply_retention(self.run.checkpoints, config.keep_last, config.keep_best)
+        apply_retention(self.run.checkpoints, config.keep_last, config.keep_best, config.keep_every)
 
     def _restore(self) -> list[str]:
         """Loads the newest checkpoint, if any, and opens the log where it stood."""
@@ -352,17 +384,11 @@ class TrainLoop:
         if loaded is None:
             messages += self._begin()
         else:
-            loop = loaded.parts["loop"]
-            self.state = LoopState(**loop["state"])
-            self.state.num_restarts += 1
-            self._interval.load_state_dict(loop["interval"])
-            self._epoch.load_state_dict(loop["epoch"])
-            for name, callback in self.run.callbacks.items():
-                if name in loop["callbacks"]:
-                    callback.load_state_dict(loop["callbacks"][name])
+            with applying(loaded.path):
+                log_states = self._load_loop_state(loaded.parts["loop"])
             self._saved_update = self.trainer.num_updates
-            log_states = loop["log_writers"]
-            self._after_commit()  # a crash between commit and bookkeeping is made good here
+            # A crash between commit and bookkeeping is made good here.
+            self._after_commit(loaded.path.name, self._value_to_rank())
             messages.append(f"continuing from {loaded.path} after update {self._saved_update}")
             saved_max = loaded.parts["config"]["optimization"]["max_update"]
             if saved_max != self.config.optimization.max_update:
@@ -372,6 +398,17 @@ class TrainLoop:
         if self.run.collectives.rank == 0:
             self.log = LogFanOut(build_log_writers(self.config, log_states))
         return messages
+
+    def _load_loop_state(self, loop: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Takes the loop's part of a checkpoint; returns where the log stood."""
+        self.state = parse_section(LoopState(), loop["state"], "loop.state")
+        self.state.num_restarts += 1
+        self._interval.load_state_dict(loop["interval"])
+        self._epoch.load_state_dict(loop["epoch"])
+        for name, callback in self.run.callbacks.items():
+            if name in loop["callbacks"]:
+                callback.load_state_dict(loop["callbacks"][name])
+        return dict(loop["log_writers"])
 
     def _write(self, event: str, values: Mapping[str, float | int | str]) -> None:
         self.log.write(event, self.trainer.num_updates, values)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,26 @@ from torch import Tensor
 
 from seqtrain import rng
 from seqtrain.batch import Batch
-from seqtrain.checkpoint.commit import write_checkpoint
-from seqtrain.checkpoint.load import LoadedCheckpoint, read_newest
+from seqtrain.checkpoint.background_writer import CheckpointWriter
+from seqtrain.checkpoint.load import LoadedCheckpoint, applying, read_newest
 from seqtrain.criteria.base import Criterion, LossOutput
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedConfig
+from seqtrain.distributed.desync import require_same_parameters
+from seqtrain.distributed.heartbeat import Watchdog
 from seqtrain.distributed.parallelize import gradient_sync, wrap_data_parallel
-from seqtrain.errors import CheckpointError
+from seqtrain.errors import CheckpointError, MachineError
 from seqtrain.lr_schedulers.base import LRScheduler
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model
+from seqtrain.modules.update_number import FollowsUpdates
 from seqtrain.optim.averaging import WeightAverage
 from seqtrain.optim.base import OptimizerWrapper
 from seqtrain.optim.gradient_changes import add_grad_noise, clip_grad_values
 from seqtrain.optim.precision import Precision
 from seqtrain.training.loss_module import LossModule, check_module_state, evaluate_batch
+from seqtrain.training.update_faults import describe_batch, find_non_finite, is_out_of_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,8 @@ class StepResult:
     """What one update did. Figures stay tensors until somebody logs them."""
 
     applied: bool
-    """False: the gradient was not finite, and neither parameters nor moments were touched."""
+    """False: the gradient was not finite, or memory ran out on some rank; neither parameters nor
+    moments were touched."""
     metrics: Metrics
     """The criterion's, over all ranks; empty if the update was skipped."""
     counts: UpdateCounts
@@ -74,6 +79,12 @@ class StepResult:
     """Factor on the loss; None if there is none. One that was too large has been lowered."""
     stop_agreed: bool = False
     """Some rank has asked to stop (`Trainer.request_stop`); every rank sees it at this update."""
+    save_finished: bool = False
+    """The save in the background has ended on every rank: `Trainer.finish_save` will not wait."""
+    ran_out_of_memory: bool = False
+    """Why the update was not applied, if it was not."""
+    faults: list[str] = field(default_factory=list)
+    """What went wrong on this rank in an update that was not applied, for people."""
     ends_epoch: bool = False
 
 
@@ -99,6 +110,14 @@ class Trainer:
     """The task's, for training alone; its randomness is the micro-batch's."""
     averaging: WeightAverage | None = None
     """Average of the weights of the model and the criterion above."""
+    empty_batch: Batch | None = None
+    """Takes the place of a batch that was too large; without it, such a batch ends the run."""
+    writer: CheckpointWriter | None = None
+    """Writes checkpoints; unset, at once."""
+    watchdog: Watchdog | None = None
+    """Is told of each step that is taken."""
+    on_phase: Callable[[str], object] | None = None
+    """Is told the same, while somebody measures."""
     num_updates: int = 0
     """Updates applied since the run began."""
 
@@ -107,6 +126,9 @@ class Trainer:
             LossModule(self.model, self.criterion), self.collectives, self.distributed
         )
         self._stop_requested = False
+        self._followers = [m for m in self.loss_module.modules() if isinstance(m, FollowsUpdates)]
+        self._in_backward = False
+        self._faults: list[str] = []
 
     def train_epoch(self, iterator: EpochIterator) -> Iterator[StepResult]:
         """Trains from the iterator's position to the end of its epoch, one update at a time.
@@ -115,11 +137,13 @@ class Trainer:
         a checkpoint saved now continues with the next one.
         """
         self.loss_module.train()
+        self.beat("data")
         for group in iterator.groups(self.settings.update_freq):
             result = self.train_step(group.batches, group.first_index, group.is_last)
             iterator.advance(group)
             yield result
             self.loss_module.train()  # whoever received the result may have validated
+            self.beat("data")
 
     def train_step(
         self, micro_batches: Sequence[Batch], first_index: int = 0, ends_epoch: bool = False
@@ -141,7 +165,13 @@ class Trainer:
             return again[4] / again[0]
 
         closure = mean_loss_again if self.optimizer.needs_closure else None
-        return self.apply_update(metrics, totals, ends_epoch, closure)
+        result = self.apply_update(metrics, totals, ends_epoch, closure)
+        if result.applied or result.ran_out_of_memory or result.loss_scale is not None:
+            return result
+        key = (self.settings.seed, self.num_updates, first_index)
+        on_device = [batch.to(self.device) for batch in micro_batches]
+        module = LossModule(self.model, self.criterion)
+        return replace(result, faults=find_non_finite(module, self.precision, on_device, key))
 
     def compute_gradients(
         self, micro_batches: Sequence[Batch], first_index: int = 0
@@ -150,11 +180,15 @@ class Trainer:
 
         Returns:
             The criterion's metrics and the sums [targets, examples, tokens, positions, loss,
-            stop requests], float64, both over micro-batches and ranks.
+            stop requests, finished saves, batches without memory], float64, both over micro-batches
+            and ranks.
         """
         self.optimizer.zero_grad()
+        for module in self._followers:
+            module.update_number = self.num_updates + 1
+        self._faults = []
         metrics = Metrics()
-        totals = torch.zeros(6, dtype=torch.float64, device=self.device)
+        totals = torch.zeros(8, dtype=torch.float64, device=self.device)
         for index, batch in enumerate(micro_batches):
             rng.seed(self.settings.seed, "update", self.num_updates, first_index + index)
             is_last = index == len(micro_batches) - 1
@@ -165,6 +199,8 @@ class Trainer:
                 loss = self._forward_and_backward(batch)
             metrics.merge(loss.metrics)
             totals += self._totals(batch, loss)
+        totals += self._flags()
+        self.beat("sums")
         metrics, totals = self._reduce(metrics, totals)
         self.optimizer.collect_gradients()
         # DDP has averaged the gradients over ranks; the mean is over targets, so undo that.
@@ -182,14 +218,20 @@ class Trainer:
         """Applies the gradients, unless they are not finite: then nothing is touched."""
         grad_norm = self._change_gradients()
         lr = self.lr_scheduler.lr_at(self.num_updates + 1)
-        self.optimizer.set_lr(lr)
+        self.optimizer.set_lr(lr, self.lr_scheduler.own_rates(self.num_updates + 1))
         if self.hooks.gradients_ready:
             self.hooks.gradients_ready()
         # The only host read of an update. All ranks hold the same sums, hence agree.
         is_finite = torch.isfinite(grad_norm) & torch.isfinite(totals[4])
-        applied, stop_agreed = torch.stack([is_finite, totals[5] > 0]).tolist()
+        stop_agreed, num_saved, ran_out = (totals[5] > 0), totals[6], (totals[7] > 0)
+        is_sound = is_finite & ~ran_out
+        is_saved = num_saved >= self.collectives.world_size
+        applied, stop_agreed, save_finished, ran_out = torch.stack(
+            [is_sound, stop_agreed, is_saved, ran_out]
+        ).tolist()
         loss_scale = self.precision.loss_scale
-        self.precision.report(applied, grad_norm, lr)
+        if not ran_out:  # the loss scale is not to blame
+            self.precision.report(applied, grad_norm, lr)
         if applied:
             self.optimizer.step(closure)
             self.num_updates += 1
@@ -209,6 +251,9 @@ class Trainer:
             lr=lr,
             loss_scale=loss_scale,
             stop_agreed=stop_agreed,
+            save_finished=save_finished,
+            ran_out_of_memory=ran_out,
+            faults=self._faults,
             ends_epoch=ends_epoch,
         )
 
@@ -274,13 +319,21 @@ class Trainer:
         self.optimizer.prepare_for_evaluation()  # now, so that it does not undo this later
         self.model.load_state_dict(parts["model"])
         self.criterion.load_state_dict(parts.get("criterion", {}))
-        if self.averaging is not None:
-            self.averaging.restore(parts.get("ema"), self.num_updates)
+        if self.averaging is not None:  # where that one has no average, its weights are evaluated
+            self.averaging.restore(parts.get("ema"), num_updates=0)
+
+    def check_agreement(self) -> None:
+        """Raises DistributedError if the ranks' parameters differ; all ranks call it together."""
+        named = self.optimizer.parameters.items()
+        require_same_parameters(named, self.collectives, self.num_updates)
 
     def save_checkpoint(
         self, directory: Path, extra_parts: Mapping[str, Any], about: Mapping[str, Any]
-    ) -> Path:
-        """Commits a checkpoint of this state and the caller's; all ranks call it together.
+    ) -> None:
+        """Begins to save this state and the caller's; all ranks call it together.
+
+        The state may change once this returns. The checkpoint is there when `finish_save`, which
+        must be called before the next save, has returned its path.
 
         Args:
             directory: Folder of checkpoints.
@@ -291,7 +344,19 @@ class Trainer:
         parts = {f"rank-{self.collectives.rank:05d}": {"rng": {"tensors": tensors, "plain": plain}}}
         if self.collectives.rank == 0:
             parts |= self.state_dict() | dict(extra_parts)
-        return write_checkpoint(directory, self.num_updates, parts, about, self.collectives)
+        if self.writer is None:
+            self.writer = CheckpointWriter(self.collectives, in_background=False)
+        self.beat("saving")
+        self.writer.save(directory, self.num_updates, parts, about)
+
+    def finish_save(self) -> Path | None:
+        """Waits for the save under way, if any, and returns its checkpoint.
+
+        Raises:
+            CheckpointError: It failed, on every rank the same; nothing was left behind.
+            MachineError: The same way, where the disk is full or refuses.
+        """
+        return self.writer.finish() if self.writer is not None else None
 
     def load_checkpoint(
         self,
@@ -319,19 +384,43 @@ class Trainer:
                 f"{loaded.path} holds weights only, as seqtrain-average writes them. Begin a new "
                 "run from them with checkpoint.init_from."
             )
-        check(loaded)
-        for line in self.load_state_dict(loaded.parts):
-            report(line)
-        state = loaded.parts.get(f"rank-{self.collectives.rank:05d}")
-        if state is not None:  # a rank that did not exist before has no streams to restore
-            rng.restore(state["rng"]["tensors"], state["rng"]["plain"])
+        with applying(loaded.path):
+            for name in ("trainer", "optimizer"):
+                if loaded.parts[name]["num_updates"] != loaded.manifest.num_updates:
+                    raise CheckpointError(f"its part {name} is of another update than its manifest")
+            check(loaded)
+            for line in self.load_state_dict(loaded.parts):
+                report(line)
+            state = loaded.parts.get(f"rank-{self.collectives.rank:05d}")
+            if state is not None:  # a rank that did not exist before has no streams to restore
+                rng.restore(state["rng"]["tensors"], state["rng"]["plain"])
         return loaded
 
     def _forward_and_backward(self, batch: Batch) -> LossOutput:
+        try:
+            return self._loss_and_gradients(batch)
+        except (MemoryError, RuntimeError) as error:
+            if self.empty_batch is None or not is_out_of_memory(error):
+                raise
+            fault = f"out of memory on a {describe_batch(batch)}"
+            if self._in_backward and self.collectives.world_size > 1:
+                # The other ranks have sums of this one's gradients in part: no going back.
+                raise MachineError(f"{fault}, in its backward pass. Lower the budget.") from error
+        # Outside of the handler, whose exception holds all that the forward pass had kept.
+        self._faults.append(fault)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return self._loss_and_gradients(self.empty_batch.to(self.device))
+
+    def _loss_and_gradients(self, batch: Batch) -> LossOutput:
+        self._in_backward = False
+        self.beat("forward")
         with self.precision.autocast():
             loss: LossOutput = self.loss_module(batch)
         if self.hooks.loss_computed:
             self.hooks.loss_computed(loss)
+        self._in_backward = True
+        self.beat("backward")
         self.optimizer.backward(self.precision.scaled(loss.total))
         return loss
 
@@ -350,11 +439,22 @@ class Trainer:
 
     def _totals(self, batch: Batch, loss: LossOutput) -> Tensor:
         counts = [loss.num_targets, batch.num_examples, batch.num_tokens, batch.num_positions]
-        totals = torch.tensor(
-            [*counts, 0.0, self._stop_requested], dtype=torch.float64, device=self.device
-        )
+        totals = torch.tensor([*counts, *[0.0] * 4], dtype=torch.float64, device=self.device)
         totals[4] = loss.total.detach()
         return totals
+
+    def _flags(self) -> Tensor:
+        """Returns what this rank has to say to the others, in the places of the sums."""
+        is_saved = self.writer is not None and self.writer.can_finish
+        flags = [self._stop_requested, is_saved, bool(self._faults)]
+        return torch.tensor([*[0.0] * 5, *flags], dtype=torch.float64, device=self.device)
+
+    def beat(self, phase: str) -> None:
+        """Tells the watchdog what this rank does now; see heartbeat.PHASES."""
+        if self.watchdog is not None:
+            self.watchdog.beat(self.num_updates, phase)
+        if self.on_phase is not None:
+            self.on_phase(phase)
 
     def _reduce(self, metrics: Metrics, totals: Tensor) -> tuple[Metrics, Tensor]:
         if self.collectives.world_size == 1:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from given_output import batch_of, build, check_gradients, loss_of, random
 from torch import Tensor, nn
 
 from seqtrain.batch import Batch
@@ -122,6 +123,15 @@ def test_label_smoothing_is_the_formula_over_real_targets() -> None:
     assert loss.total.item() == pytest.approx(expected, rel=1e-12)
     assert loss.metrics["nll_loss"].compute() == pytest.approx(nll / 13, rel=1e-12)
     assert loss.num_targets == 13
+
+
+@pytest.mark.parametrize("name", CRITERION_CLASSES)
+def test_its_gradient_is_right(name: str) -> None:
+    targets = torch.tensor([[3, 2, 1], [2, 1, 1]])
+    criterion = build(name, CONTEXT)
+    check_gradients(
+        lambda logits: loss_of(criterion, batch_of(targets, 3), logits).total, random(2, 3, 20)
+    )
 
 
 def test_without_smoothing_both_criteria_agree() -> None:

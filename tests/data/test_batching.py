@@ -107,9 +107,9 @@ def test_the_budget_is_a_limit_too_and_ten_ids_are_listed() -> None:
     assert (filtered[0].count, filtered[0].first_ids) == (12, list(range(1, 11)))
 
 
-def test_long_examples_can_be_an_error() -> None:
-    config = DatasetConfig(max_source_positions=5, long_examples="error")
-    with pytest.raises(DataError, match=r"max_source_positions=5.*index 7.*long_examples=skip"):
+def test_long_examples_can_be_refused() -> None:
+    config = DatasetConfig(max_source_positions=5, long_examples="refuse")
+    with pytest.raises(DataError, match=r"max_source_positions=5.*index 7.*long_examples=skip or cut"):
         usable(as_array([(6, 1)]), np.array([7]), config)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
 from seqtrain.data.fairseq_store import FairseqStore
+from seqtrain.data.monolingual_open import is_text_folder, open_text
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.text_files import read_lines
 from seqtrain.data.token_store import TokenStore
@@ -226,3 +227,56 @@ def test_files_of_fairseq_have_the_ids_that_we_give_the_same_text() -> None:
             one, other = (each.batch(np.array([index]), 1) for each in (ours, theirs))
             assert one.inputs["source_tokens"].equal(other.inputs["source_tokens"])
             assert one.targets.equal(other.targets)
+
+
+def write_text_folder(folder: Path, splits: dict[str, list[list[int]]]) -> None:
+    folder.mkdir()
+    (folder / "dict.txt").write_text("▁a 5\nb 4\n▁c 3\nd 2\nmadeupword0000 0\n", encoding="utf-8")
+    for split, sequences in splits.items():
+        write_mmap(folder / split, sequences)
+
+
+def test_a_folder_of_one_language_has_its_lines_and_documents(tmp_path: Path) -> None:
+    lines = [[4, 5], [6], [], [7], [], [], [4]]
+    write_text_folder(tmp_path / "x", {"train": lines, "valid": [[4]]})
+    assert is_text_folder(tmp_path / "x")
+    assert not is_fairseq_folder(tmp_path / "x")
+    data = open_text(tmp_path / "x")
+    assert data.splits() == ["train", "valid"]
+    store, documents = data.store("train"), data.documents("train")
+    assert [store[index].tolist() for index in range(len(store))] == lines
+    assert documents is not None
+    assert documents.at(np.arange(len(documents))).tolist() == [0, 3, 6, 7]
+    assert data.side.decode([4, 5, 6]) == "ab c"
+    assert data.lines()[0] == "train: 7 lines in 3 documents, 5 tokens"
+
+
+def test_folders_with_colons_between_are_one_corpus(tmp_path: Path) -> None:
+    write_text_folder(tmp_path / "x", {"train": [[4], []], "train1": [[5]], "valid": [[4]]})
+    write_text_folder(tmp_path / "y", {"train": [[6, 7]], "valid": [[5]], "test": [[6]]})
+    data = open_text(f"{tmp_path / 'x'}:{tmp_path / 'y'}")
+    stores = {split: data.store(split) for split in data.splits()}
+    found = {name: [s[i].tolist() for i in range(len(s))] for name, s in stores.items()}
+    assert found == {"train": [[4], [], [5], [6, 7]], "valid": [[4]], "test": [[6]]}
+    documents = data.documents("train")
+    assert documents is not None
+    assert documents.at(np.arange(len(documents))).tolist() == [0, 2, 3, 4]
+
+
+def test_pairs_of_several_folders_are_one_corpus(tmp_path: Path) -> None:
+    for name, splits in {
+        "x": {"train": [[4]], "valid": [[5]]},
+        "y": {"train": [[6], [7]], "valid": [[6]], "test": [[4, 4]]},
+    }.items():
+        (tmp_path / name).mkdir()
+        write_folder(tmp_path / name, splits)
+    joined = Path(f"{tmp_path / 'x'}:{tmp_path / 'y'}")
+    assert is_fairseq_folder(joined)
+    data = open_fairseq(joined)
+    found = {s: [data.stores(s)[1][i].tolist() for i in range(n)] for s, n in
+             (("train", 3), ("valid", 1), ("test", 1))}  # fmt: skip
+    assert found == {"train": [[4], [6], [7]], "valid": [[5]], "test": [[4, 4]]}
+    assert data.counts["train"].num_pairs == 3
+    (tmp_path / "y" / "dict.de.txt").write_text("other 1\n")
+    with pytest.raises(DataError, match=r"y/dict\.de\.txt: differs"):
+        open_fairseq(joined)

@@ -193,7 +193,8 @@ def test_the_translation_task_mixes_folders_of_one_vocabulary(tmp_path: Path) ->
         TranslationTask.load(replace(config, mixed_weights=[1.0]), seed=1)
     config = replace(config, source="en", target="de", tokenizer="word")
     config = replace(config, train=str(tmp_path / "small"), vocabulary_from="")
-    TranslationTask.prepare(config, tmp_path / "small-data", num_workers=1)
+    TranslationTask.prepare(config, tmp_path / "other-data", num_workers=1)
+    config = replace(config, mixed_data=[str(tmp_path / "other-data")])
     with pytest.raises(DataError, match=r"Corpus 1 .*task\.vocabulary_from"):
         TranslationTask.load(config, seed=1)
     config = replace(config, source="de", target="en", vocabulary_from=folders[0])

@@ -12,12 +12,13 @@ import pytest
 
 from seqtrain.data import encoding, progress
 from seqtrain.data.batching import DatasetConfig
-from seqtrain.data.encoding import count_pieces
+from seqtrain.data.encoding import Chunk, Cutter, cut_chunks
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.data.epoch_plan import EpochPlan
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
 from seqtrain.data.parallel_text import ParallelSettings
+from seqtrain.data.prepare_options import PrepareOptions
 from seqtrain.data.preprocess import open_prepared, prepare_parallel
 from seqtrain.data.tokenizers.base import TokenizerConfig
 from seqtrain.data.tokenizers.byte import ByteTokenizerConfig
@@ -76,6 +77,12 @@ def test_a_prepared_folder_holds_the_text(text: Path) -> None:
         "de 5 tokens, 0.00% unknown",
         "valid: 3 pairs; en 4 tokens, 50.00% unknown; de 5 tokens, 60.00% unknown",
         "vocabulary: 8 symbols (en), 8 symbols (de)",
+        "note: train: 3 of 5 rows are left out because text is missing. Look at the raw files.",
+        *[
+            f"note: valid: {share}.0% of the symbols of {language} are unknown. Use subwords, "
+            "bytes, a larger vocabulary, or training text of the same kind."
+            for language, share in (("en", 50), ("de", 60))
+        ],
         f"written to {text / 'out'}",
     ]
     data = open_prepared(text / "out")
@@ -128,13 +135,14 @@ def test_preparing_twice_writes_the_same_bytes(text: Path) -> None:
 def test_several_processes_write_the_same_bytes(
     text: Path, joined: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "CHUNK_LINES", 2)
+    monkeypatch.setattr(encoding, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(encoding, "ROWS_AT_ONCE", 3)
     generator = np.random.default_rng(0)
     for language in ("en", "de"):
         lines = [" ".join(map(str, generator.integers(0, 50, 9))) for _ in range(50)]
         (text / f"train.{language}").write_text("".join(f"{line}\n" for line in lines))
     for name, num_workers in (("one", 1), ("two", 2)):
-        prepare_parallel(settings(text, joined=joined), text / name, num_workers)
+        prepare_parallel(settings(text, joined=joined), text / name, PrepareOptions(num_workers))
     for path in sorted((text / "one").iterdir()):
         assert path.read_bytes() == (text / "two" / path.name).read_bytes()
 
@@ -142,7 +150,7 @@ def test_several_processes_write_the_same_bytes(
 def test_a_fault_in_the_text_is_the_same_line_with_several_processes(text: Path) -> None:
     (text / "val.de").write_bytes(b"eins\nzw\xffei\ndrei\n")
     with pytest.raises(DataError, match=r"val\.de:2: byte 3"):
-        prepare_parallel(settings(text), text / "out", num_workers=2)
+        prepare_parallel(settings(text), text / "out", PrepareOptions(num_workers=2))
     assert {path.name for path in text.iterdir()} == {"train.en", "train.de", "val.en", "val.de"}
 
 
@@ -160,17 +168,30 @@ class FatalTokenizer(WordTokenizer):
 def test_a_process_that_dies_is_one_clear_line() -> None:
     tokenizer = FatalTokenizer(FatalConfig())
     with pytest.raises(MachineError, match="process that encodes text died.*num_workers=1"):
-        count_pieces(tokenizer, ["a"], num_workers=2)
+        list(cut_chunks(Cutter([tokenizer], True), [Chunk(("a",), 1)], num_workers=2))
 
 
-def test_progress_is_shown_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.0)
-    for is_terminal in (True, False):
-        shown = io.StringIO()
-        monkeypatch.setattr(shown, "isatty", lambda is_terminal=is_terminal: is_terminal)
-        monkeypatch.setattr(sys, "stderr", shown)
-        assert list(progress.with_progress(range(600), "train", 600, "pairs")) == list(range(600))
-        assert ("train: 512 of 600 pairs" in shown.getvalue()) == is_terminal
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", shown)
+    shows = progress.Progress("train", 600, "pairs", done=100)
+    shows.advance(200)
+    shows.close()
+    assert "train: 300 of 600 pairs" in shown.getvalue()
+    assert (f"[{'#' * 12}{' ' * 12}]" in shown.getvalue()) == is_terminal
+    assert ("\x1b" in shown.getvalue()) == is_terminal
+
+
+def test_quick_work_shows_no_progress(monkeypatch: pytest.MonkeyPatch, text: Path) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+    prepare_parallel(settings(text), text / "out")
+    assert shown.getvalue() == ""
 
 
 def test_bytes_leave_nothing_unknown_that_training_has_not_seen(text: Path) -> None:
@@ -223,19 +244,39 @@ def test_a_folder_of_something_else_is_left_alone(text: Path) -> None:
     assert (text / "out" / "thesis.txt").read_text() == "do not lose"
 
 
-def test_an_empty_folder_and_an_earlier_result_are_replaced(text: Path) -> None:
+def test_an_earlier_result_of_other_settings_is_replaced_only_if_that_is_wanted(
+    text: Path,
+) -> None:
     (text / "out").mkdir()
     prepare_parallel(settings(text), text / "out")
-    prepare_parallel(settings(text, joined=True), text / "out")
+    before = {path.name for path in text.iterdir()}
+    with pytest.raises(ConfigError, match="overwrite=true"):
+        prepare_parallel(settings(text, joined=True), text / "out")
+    assert not open_prepared(text / "out").joined
+    with (text / "train.en").open("a") as file, (text / "train.de").open("a") as other:
+        file.write("an owl\n")
+        other.write("eine Eule\n")
+    with pytest.raises(ConfigError, match="other text or settings"):
+        prepare_parallel(settings(text), text / "out")
+    options = PrepareOptions(overwrite=True)
+    prepare_parallel(settings(text, joined=True), text / "out", options)
     assert open_prepared(text / "out").joined
-    assert not [path for path in text.iterdir() if path.name.startswith(".")]
+    assert {path.name for path in text.iterdir()} == before
+
+
+def test_the_same_settings_again_leave_the_result_alone(text: Path) -> None:
+    first = prepare_parallel(settings(text), text / "out")
+    inode = (text / "out").stat().st_ino
+    again = prepare_parallel(settings(text), text / "out")
+    assert again == [*first[:-1], f"{text / 'out'} holds this already"]
+    assert (text / "out").stat().st_ino == inode
 
 
 def test_a_failure_keeps_the_earlier_result(text: Path) -> None:
     prepare_parallel(settings(text), text / "out")
     (text / "val.de").write_bytes(b"eins\nzw\xffei\ndrei\n")
     with pytest.raises(DataError):
-        prepare_parallel(settings(text), text / "out")
+        prepare_parallel(settings(text), text / "out", PrepareOptions(overwrite=True))
     assert open_prepared(text / "out").splits() == ["train", "valid"]
 
 

@@ -1,6 +1,8 @@
 import numpy as np
 
 from seqtrain.data import statistics
+from seqtrain.data.array_file import ArrayFile
+from seqtrain.data.monolingual_data import TextCounts, TextData
 from seqtrain.data.parallel_data import ParallelData, SideCounts, SplitCounts
 from seqtrain.data.side import Side
 from seqtrain.data.statistics import histogram_lines, statistics_lines
@@ -49,3 +51,17 @@ def test_a_large_split_is_looked_at_in_part(monkeypatch) -> None:  # type: ignor
 
 def test_a_split_without_examples_is_reported_too() -> None:
     assert "train: 0 pairs" in list(statistics_lines(parallel_data(0), 100))
+
+
+def test_a_report_on_plain_text_has_lines_and_documents() -> None:
+    pairs = parallel_data(2)
+    store = pairs.stores("train")[0]
+    counts = TextCounts(4, 2, 8, 2, 16, 16)
+    documents = ArrayFile.in_memory(np.array([0, 1, 4]))
+    data = TextData(pairs.source, {"train": store}, {"train": documents}, {"train": counts})
+    lines = list(statistics_lines(data, max_tokens=100))
+    assert lines[0] == "train: 4 lines in 2 documents, 8 tokens, 25.00% unknown, 16 bytes"
+    assert any(line.startswith("note: train: 25.0%") for line in lines)
+    assert "  documents: 2 to 6 symbols, mean 4.0, median 4" in lines
+    assert "  max_tokens=100: 4 of 4 examples in 1 batches, 0.0% padding" in lines
+    assert "  example 0: a b" in lines

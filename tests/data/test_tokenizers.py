@@ -1,18 +1,23 @@
 import builtins
+import json
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtrain.data.tokenizers.base import TOKENIZERS, Tokenizer
 from seqtrain.data.tokenizers.byte import ALPHABET, ByteTokenizer, ByteTokenizerConfig
 from seqtrain.data.tokenizers.char import CharTokenizer, CharTokenizerConfig
 from seqtrain.data.tokenizers.files import load_tokenizer, save_tokenizer
+from seqtrain.data.tokenizers.huggingface import HuggingFaceConfig, HuggingFaceTokenizer
 from seqtrain.data.tokenizers.sentencepiece import SentencePieceConfig, SentencePieceTokenizer
 from seqtrain.data.tokenizers.word import WordTokenizer, WordTokenizerConfig
 from seqtrain.errors import CheckpointError, ConfigError, DataError, MachineError
@@ -175,3 +180,108 @@ def test_damaged_tokenizer_files_are_refused_by_name(tmp_path: Path, content: st
     path.write_text(content)
     with pytest.raises(DataError, match=r"tokenizer\.en\.json"):
         load_tokenizer(path)
+
+
+def byte_pairs(**options: Any) -> HuggingFaceTokenizer:
+    pytest.importorskip("tokenizers", reason="the extra 'huggingface' is not installed")
+    tokenizer = HuggingFaceTokenizer(
+        HuggingFaceConfig(name="huggingface", **({"vocab_size": 270} | options))
+    )
+    tokenizer.train(LINES)
+    return tokenizer
+
+
+MAKERS: dict[str, Callable[[], Tokenizer]] = {
+    "word": lambda: WordTokenizer(WordTokenizerConfig()),
+    "char": lambda: CharTokenizer(CharTokenizerConfig()),
+    "byte": lambda: ByteTokenizer(ByteTokenizerConfig()),
+    "sentencepiece": learnt,
+    "huggingface": byte_pairs,
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@settings(max_examples=30, deadline=None)
+@given(
+    lines=st.lists(
+        st.one_of(
+            st.text(alphabet="thecatsdog ▁日本🐎", max_size=12),
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0")),
+        ),
+        max_size=6,
+    )
+)
+def test_many_lines_are_cut_like_each_alone(name: str, lines: list[str]) -> None:
+    tokenizer = _made(name)
+    cut = tokenizer.cut(lines)
+    assert len(set(cut.symbols)) == len(cut.symbols)
+    pieces = [cut.symbols[place] for place in cut.flat.tolist()]
+    ends = np.cumsum(cut.lengths).tolist()
+    begins = [0, *ends][: len(lines)]
+    assert [pieces[b:e] for b, e in zip(begins, ends, strict=True)] == [
+        tokenizer.encode(line) for line in lines
+    ]
+
+
+@cache
+def _made(name: str) -> Tokenizer:
+    return MAKERS[name]()
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+@settings(max_examples=50, deadline=None)
+def test_byte_pairs_round_trip_exactly_and_know_every_piece(text: str) -> None:
+    tokenizer = _made("huggingface")
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_byte_pairs_learn_the_same_again_and_leave_nothing_unknown() -> None:
+    tokenizer, again = byte_pairs(), byte_pairs()
+    assert tokenizer.state_dict() == again.state_dict()
+    assert "Ġcat" in tokenizer.encode("the cat")
+    assert len(tokenizer.alphabet) == 256
+    assert set(tokenizer.encode("日本 x")) <= set(tokenizer.alphabet)
+
+
+def test_a_huggingface_tokenizer_is_kept_as_json(tmp_path: Path) -> None:
+    tokenizer = byte_pairs()
+    state = tokenizer.state_dict()
+    assert json.loads(state["json"])["model"]["type"] == "BPE"
+    for again in (
+        HuggingFaceTokenizer.from_state(tokenizer.config, state),
+        pickle.loads(pickle.dumps(tokenizer)),
+    ):
+        assert again.encode(LINES[0]) == tokenizer.encode(LINES[0])
+        assert again.alphabet == tokenizer.alphabet
+    (tmp_path / "tokenizer.json").write_text(state["json"], encoding="utf-8")
+    given = byte_pairs(model=str(tmp_path / "tokenizer.json"))
+    assert given.encode(LINES[0]) == tokenizer.encode(LINES[0])
+    assert given.given_files() == [tmp_path / "tokenizer.json"]
+
+
+def test_huggingface_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="the extra 'huggingface' is not installed")
+    path = tmp_path / "tokenizer.json"
+    for content in ("", "{}", "[1"):
+        path.write_text(content)
+        with pytest.raises(DataError, match=r"tokenizer\.json: not a tokenizer\.json"):
+            byte_pairs(model=str(path))
+        with pytest.raises(CheckpointError, match="huggingface"):
+            HuggingFaceTokenizer.from_state(HuggingFaceConfig(), {"json": content})
+    with pytest.raises(DataError, match=r"missing.*tokenizer\.model"):
+        byte_pairs(model=str(tmp_path / "missing"))
+    with pytest.raises(CheckpointError, match="no text"):
+        HuggingFaceTokenizer.from_state(HuggingFaceConfig(), {})
+
+
+def test_fewer_symbols_than_asked_for_are_noted() -> None:
+    assert learnt(vocab_size=19).notes() == []
+    (note,) = learnt(vocab_size=5000).notes()
+    assert re.fullmatch(r"sentencepiece made \d+ symbols.* of the 5000 asked for.*", note)
+    assert byte_pairs().notes() == []
+    assert "of the 5000 asked for" in byte_pairs(vocab_size=5000).notes()[0]
+
+
+def test_too_few_symbols_for_bytes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="tokenizer.vocab_size must be at least 264"):
+        HuggingFaceConfig(vocab_size=100)

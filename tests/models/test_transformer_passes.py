@@ -65,7 +65,8 @@ def test_a_dropped_layer_leaves_its_input_as_it_is() -> None:
         layer.register_forward_hook(lambda *_: seen.append(1))
     embedded = model.decoder.embed_tokens(TOKENS, model.decoder.embed_positions(0, 5))
     expected = model.decoder.output_projection(model.decoder.layer_norm(embedded))
-    torch.testing.assert_close(logits(model), expected)
+    real = CONTEXT.padding_index != TOKENS
+    torch.testing.assert_close(logits(model)[real], expected[real])
     assert not seen
 
 

@@ -1,8 +1,11 @@
 """The fused loss against the plain formula: values and gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqtrain.modules import fused_loss
 from seqtrain.modules.fused_loss import LossOptions, LossSums, linear_loss, logits_loss
@@ -12,7 +15,8 @@ DIM, VOCAB, ROWS = 6, 11, 7
 
 @pytest.fixture(autouse=True)
 def _chunks_of_three_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_loss, "LOGITS_AT_ONCE", 3 * VOCAB)
+    monkeypatch.setitem(fused_loss.BYTES_AT_ONCE, "cpu", 3 * VOCAB * 8)
+    monkeypatch.setitem(fused_loss.VALUES_AT_ONCE, "cpu", 2 * VOCAB)
     torch.manual_seed(0)
 
 
@@ -121,3 +125,26 @@ def test_under_autocast_it_is_near_the_float32_result(bias: bool) -> None:
     ):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, expected, rtol=5e-2, atol=5e-2)
+
+
+def test_a_number_of_rows_that_is_no_multiple_of_64_shares_the_shapes_of_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(fused_loss.BYTES_AT_ONCE, "cpu", 2**20)
+    seen: set[int] = set()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+        ) -> Any:
+            if func is torch.ops.aten.mm.out:
+                seen.update(set(args[0].shape) & set(range(ROWS, 500)) - {DIM, VOCAB})
+            return func(*args, **(kwargs or {}))
+
+    layer = nn.Linear(DIM, VOCAB, bias=False)
+    with Watch():
+        for rows in (65, 80, 128):
+            features = torch.randn(rows, DIM, requires_grad=True)
+            targets = torch.randint(0, VOCAB, (rows,))
+            linear_loss(features, layer, targets, LossOptions()).total.backward()
+    assert seen == {128}

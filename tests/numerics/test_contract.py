@@ -4,12 +4,15 @@ A new built-in model or criterion fails the first test until it has a case here.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import torch
 from distributed.processes import run_in_processes
+from numerics.classifier_cases import CLASSIFIERS
+from numerics.segmenter_cases import SEGMENTERS
+from numerics.series_cases import SERIES
 from torch import Tensor, nn
 
 from seqtrain.batch import Batch
@@ -55,6 +58,14 @@ def translation_batches() -> Batches:
     }
 
 
+def one_sided_batches(name: str) -> Batches:
+    """The targets above, and what is before each as the only input."""
+    return {
+        key: replace(batch, inputs={name: batch.inputs["prev_output_tokens"]})
+        for key, batch in translation_batches().items()
+    }
+
+
 class Grid(Model):
     """Four positions of two numbers each, with the heads that segmentation asks for."""
 
@@ -70,7 +81,7 @@ class Grid(Model):
 
     def forward(self, x: Tensor) -> ModelOutput:  # type: ignore[override] # names the inputs
         aux = {
-            "auxiliary_logits": self.auxiliary(x).transpose(1, 2),
+            "auxiliary_logits": self.auxiliary(x),
             "presence_logits": self.presence(x.flatten(1)),
         }
         return ModelOutput(x, lambda features: self.arrange(self.main(features)), aux)
@@ -120,6 +131,8 @@ class Case:
         return SYMBOLS if self.model in MODEL_FIELDS else CLASSES
 
     def batches(self) -> Batches:
+        if self.model in ONE_SIDED:
+            return one_sided_batches(ONE_SIDED[self.model])
         return translation_batches() if self.model in MODEL_FIELDS else GRIDS[self.model][1]()
 
     def build_model(self) -> Model:
@@ -132,8 +145,18 @@ class Case:
 MODEL_FIELDS: dict[str, dict[str, Any]] = {
     "transformer": {"dim": 8, "ffn_dim": 8, "num_heads": 2, "decoder_layers": 2},
     "lstm": {"dim": 8},
+    "transformer_lm": {"dim": 8, "num_heads": 2, "layers": 2},
+    "transformer_encoder": {"dim": 8, "num_heads": 2, "layers": 2},
+    "lstm_lm": {"dim": 8},
 }
 """Every built-in model; those here read `translation_batches`."""
+
+ONE_SIDED = {
+    "transformer_lm": "prev_output_tokens",
+    "lstm_lm": "prev_output_tokens",
+    "transformer_encoder": "source_tokens",
+}
+"""Models that read one sequence as long as the targets, and the name of that input."""
 
 GRIDS: dict[str, tuple[Callable[[], Model], Callable[[], Batches]]] = {
     "grid of classes": (lambda: Grid(3, lambda y: y), lambda: grid_batches(GRID_CLASSES, -1)),
@@ -142,10 +165,13 @@ GRIDS: dict[str, tuple[Callable[[], Model], Callable[[], Batches]]] = {
         lambda: grid_batches(GRID_VALUES, torch.nan),
     ),
     "dense grid": (
-        lambda: Grid(3, lambda y: y.transpose(1, 2)),
+        lambda: Grid(3, lambda y: y),
         lambda: grid_batches(GRID_CLASSES, -1),
     ),
     "short targets": (lambda: Grid(3, lambda y: y), lambda: grid_batches(SHORT, -1)),
+    **SERIES,
+    **SEGMENTERS,
+    **CLASSIFIERS,
 }
 
 SYMBOL_CRITERIA: dict[str, dict[str, Any]] = {
@@ -161,12 +187,26 @@ SYMBOL_CRITERIA: dict[str, dict[str, Any]] = {
 GRID_CASES = [
     Case("grid of classes", "soft_cross_entropy"),
     Case("grid of values", "regression"),
+    Case("grid of values", "regression", {}, {"horizon_curriculum_updates": 6}),
     Case("short targets", "ctc"),
+    *(Case(name, "regression") for name in SERIES),
+    *(Case(name, "soft_cross_entropy") for name in CLASSIFIERS),
     Case("dense grid", "segmentation"),
     Case("dense grid", "segmentation", {}, {"auxiliary_weight": 0.2, "presence_weight": 0.2}),
+    *(
+        Case(name, "segmentation", {}, {"auxiliary_weight": 0.2, "presence_weight": 0.2})
+        for name in SEGMENTERS
+    ),
 ]
 CASES = [
-    *(Case(m, c, {}, fields) for m in MODEL_FIELDS for c, fields in SYMBOL_CRITERIA.items()),
+    *(
+        Case(m, c, {}, fields)
+        for m in MODEL_FIELDS
+        for c, fields in SYMBOL_CRITERIA.items()
+        # The teacher is a model with a source.
+        if m not in ONE_SIDED or c != "knowledge_distillation"
+    ),
+    Case("transformer_lm", "cross_entropy", {"layer_drop": 0.5, "checkpoint_activations": True}),
     Case("transformer", "cross_entropy", {"layer_drop": 0.5}),
     Case("transformer", "cross_entropy", {"layer_drop": 0.5, "checkpoint_activations": True}),
     *GRID_CASES,
@@ -236,7 +276,7 @@ def built_in(registry: Registry[Any]) -> set[str]:
 
 
 def test_every_built_in_model_and_criterion_has_a_case_here() -> None:
-    assert built_in(MODELS) == set(MODEL_FIELDS)
+    assert built_in(MODELS) <= set(MODEL_FIELDS) | set(GRIDS)
     assert built_in(CRITERIA) == {case.criterion for case in CASES}
 
 

@@ -6,6 +6,7 @@ from test_optimizer_resume import CASES, SmallModel
 from torch import Tensor, nn
 
 from seqtrain.errors import CheckpointError, ConfigError
+from seqtrain.optim.averaging import AveragingConfig, WeightAverage
 from seqtrain.optim.base import OPTIMIZERS, OptimizerConfig, OptimizerWrapper
 from seqtrain.optim.groups import ParameterGroupConfig
 from seqtrain.optim.master_weights import MasterWeights
@@ -141,3 +142,29 @@ def test_a_state_without_masters_is_refused_by_name() -> None:
     state["masters"] = {"weight": torch.zeros(2, 2)}
     with pytest.raises(CheckpointError, match=r"float32 copy of weight has the shape \[2, 2\]"):
         optimizer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_an_average_is_of_the_masters_and_not_of_the_rounded_weights(kind: str) -> None:
+    line, optimizer = make_line(SGDConfig(lr=1e-4))
+    average = WeightAverage(
+        AveragingConfig(kind=kind, decay=0.5, ramp_decay=False),
+        {"model": line},
+        optimizer.masters(),
+    )
+    nn.init.ones_(line.weight)
+    expected = torch.zeros(0)
+    for update in range(1, 11):  # each step is 1e-4; between 0.99 and 1 bfloat16 has steps of 4e-3
+        optimizer.zero_grad()
+        optimizer.backward(line.weight.float().sum())
+        optimizer.collect_gradients()
+        optimizer.step()
+        average.update(update)
+        weight = torch.tensor(1.0, dtype=torch.float64) - 1e-4 * update
+        new = 1.0 / update if kind == "swa" else 0.5
+        expected = weight if update == 1 else (1 - new) * expected + new * weight
+    found = average.state_dict()["model"]["weight"]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected.float().expand(4, 4), rtol=0, atol=2e-6)
+    with average.shown():
+        torch.testing.assert_close(line.weight.detach(), found.bfloat16(), rtol=0, atol=0)

@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from seqtrain.errors import ConfigError
 from seqtrain.optim.adafactor import Adafactor, AdafactorConfig
+from seqtrain.optim.adagrad import Adadelta, Adagrad, RMSprop
 from seqtrain.optim.adam import Adam, AdamConfig, AdamW, AdamWConfig
-from seqtrain.optim.base import OptimizerWrapper
+from seqtrain.optim.adam_variants import Adamax, NAdam, RAdam
+from seqtrain.optim.base import OPTIMIZERS, OptimizerWrapper
 from seqtrain.optim.lamb import LAMB, LAMBConfig
 from seqtrain.optim.lbfgs import LBFGS, LBFGSConfig
 from seqtrain.optim.lion import Lion, LionConfig
 from seqtrain.optim.muon import Muon, MuonConfig
 from seqtrain.optim.schedule_free_adamw import ScheduleFreeAdamW, ScheduleFreeAdamWConfig
-from seqtrain.optim.sgd import NAG, NAGConfig
+from seqtrain.optim.sgd import NAG, SGD, NAGConfig
 from seqtrain.optim.sparse_adam import SparseAdam, SparseAdamConfig
 
 LRS = [0.1, 0.2, 0.15, 0.05, 0.05, 0.03, 0.02]
@@ -231,3 +233,64 @@ def test_lbfgs_solves_a_quadratic_in_few_updates_and_needs_its_closure() -> None
     torch.testing.assert_close(p.detach(), torch.tensor([1.0, 2.0]).double(), rtol=0, atol=1e-5)
     with pytest.raises(ConfigError, match="closure"):
         optimizer.step()
+
+
+AGAINST_TORCH: dict[str, tuple[type, dict[str, Any], type, dict[str, Any]]] = {
+    "sgd": (SGD, {"momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
+    "sgd nesterov": (
+        SGD,
+        {"momentum": 0.9, "nesterov": True},
+        torch.optim.SGD,
+        {"momentum": 0.9, "nesterov": True},
+    ),
+    "adagrad": (
+        Adagrad,
+        {"eps": 1e-6, "initial_accumulator_value": 0.1},
+        torch.optim.Adagrad,
+        {"eps": 1e-6, "initial_accumulator_value": 0.1},
+    ),
+    "adadelta": (
+        Adadelta,
+        {"rho": 0.8, "eps": 1e-5},
+        torch.optim.Adadelta,
+        {"rho": 0.8, "eps": 1e-5},
+    ),
+    "rmsprop": (
+        RMSprop,
+        {"alpha": 0.9, "momentum": 0.5, "centered": True},
+        torch.optim.RMSprop,
+        {"alpha": 0.9, "momentum": 0.5, "centered": True},
+    ),
+    "adamax": (
+        Adamax,
+        {"betas": [0.8, 0.99], "eps": 1e-6},
+        torch.optim.Adamax,
+        {"betas": (0.8, 0.99), "eps": 1e-6},
+    ),
+    "nadam": (
+        NAdam,
+        {"momentum_decay": 0.01, "decoupled": True},
+        torch.optim.NAdam,
+        {"momentum_decay": 0.01, "decoupled_weight_decay": True},
+    ),
+    "radam": (
+        RAdam,
+        {"betas": [0.8, 0.99], "decoupled": True},
+        torch.optim.RAdam,
+        {"betas": (0.8, 0.99), "decoupled_weight_decay": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AGAINST_TORCH)
+def test_a_class_of_torch_gets_every_setting_under_its_own_name(name: str) -> None:
+    cls, fields, torch_cls, args = AGAINST_TORCH[name]
+    config = OPTIMIZERS.parse({"name": name.split()[0], "weight_decay": 0.2, **fields})
+    p = nn.Parameter(torch.tensor(START, dtype=torch.float64))
+    reference = torch_cls([p], lr=1.0, weight_decay=0.2, **args)
+    for lr in LRS:
+        reference.zero_grad()
+        (p.square() + torch.sin(3 * p)).sum().backward()
+        reference.param_groups[0]["lr"] = lr
+        reference.step()
+    assert_same(follow(cls, config), p.detach())

@@ -16,7 +16,15 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "criterion": {"name": "adaptive_softmax", "dim": 8},
     "model": {"layer_drop": 0.3, "checkpoint_activations": True},
     "optimization": {"max_epoch": 1, "clip_value": 0.1, "grad_noise": 0.01},
-    "optimizer": {"groups": [{"pattern": "model.encoder.*", "freeze_updates": 3}]},
+    "optimizer": {
+        "groups": [
+            {"pattern": "model.encoder.*", "freeze_updates": 3},
+            {
+                "pattern": "model.decoder.*",
+                "lr_scheduler": {"name": "reduce_lr_on_plateau", "threshold": 10.0, "factor": 0.5},
+            },
+        ]
+    },
     "dataset": {"curriculum_epochs": 1},
 }
 

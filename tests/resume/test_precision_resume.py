@@ -46,13 +46,24 @@ BF16: dict[str, dict[str, Any]] = {
     "precision": {"dtype": "bf16", "parameters": "bf16"},
     "ema": {"kind": "ema", "decay": 0.8},
 }
+FP16_LSTM = FP16 | {"model": {"name": "lstm", "dim": 8}}
 SCHEDULE_FREE: dict[str, dict[str, Any]] = {
     "precision": {"dtype": "bf16", "parameters": "bf16"},
     "optimizer": {"name": "schedule_free_adamw", "lr": 0.01},
 }
 
 
-@pytest.mark.parametrize("sections", [FP16, BF16, SCHEDULE_FREE], ids=["fp16", "bf16", "points"])
+def config_of(text: Path, run_dir: Path, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The toy run with these sections; a model takes the place of the toy's."""
+    config = toy_config(text, run_dir, **{k: v for k, v in sections.items() if k != "model"})
+    return config | {"model": sections.get("model", config["model"])}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [FP16, FP16_LSTM, BF16, SCHEDULE_FREE],
+    ids=["fp16", "fp16 lstm", "bf16", "points"],
+)
 def test_a_run_in_half_precision_ends_as_if_never_interrupted(
     tmp_path: Path, sections: dict[str, dict[str, Any]]
 ) -> None:
@@ -61,18 +72,14 @@ def test_a_run_in_half_precision_ends_as_if_never_interrupted(
     length = {"max_epoch": 0, "max_update": 9}
     sections = sections | {"optimization": sections.get("optimization", {}) | length}
     callbacks = sections.get("callback", {}) | {"test_snapshot": {"into": str(snapshots)}}
-    config = toy_config(
-        text,
-        straight,
-        checkpoint={"save_interval_updates": 1},
-        **(sections | {"callback": callbacks}),
-    )
+    saving = {"checkpoint": {"save_interval_updates": 1}, "callback": callbacks}
+    config = config_of(text, straight, sections | saving)
     assert run_forked(lambda: train(config)) == 0
     expected = final_state(straight)
     # Before the scale grows, right before the injected overflow, and after it.
     for update in (2, 4, 7):
         run_dir = snapshots / str(update)
-        resumed = toy_config(text, run_dir, **sections)
+        resumed = config_of(text, run_dir, sections)
         assert run_forked(lambda resumed=resumed: train(resumed)) == 0
         assert first_difference(expected, final_state(run_dir), "state") == ""
         assert history(run_dir) == history(straight), f"killed after update {update}"

@@ -1,5 +1,6 @@
 """Runs that keep an average of the weights: what is evaluated, and with which weights."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from toy_run import history, toy_config, write_toy_text
 
 from seqtrain.checkpoint.average import average_checkpoints
 from seqtrain.checkpoint.load import read_checkpoint, resolve
+from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import CheckpointError
 from seqtrain.pipeline import load, train
+from seqtrain.training.build import build_run
 from seqtrain.training.evaluator import Evaluator
+from seqtrain.training.run_config import RunConfig
 
 EMA = {"kind": "ema", "decay": 0.9, "ramp_decay": False}
 
@@ -99,3 +103,22 @@ def test_a_folder_of_averaged_weights_is_not_continued_but_begun_from(tmp_path: 
     begun = {"init_from": str(tmp_path / "other")}
     result = train(toy_config(text, tmp_path / "third", checkpoint=begun, **limits))
     assert result.num_updates == 2
+
+
+def test_weights_from_before_the_average_began_are_evaluated_as_they_are(tmp_path: Path) -> None:
+    half = {"dtype": "bf16", "parameters": "bf16"}
+    text = write_toy_text(tmp_path / "text")
+    config = toy_config(text, tmp_path / "run", precision=half, ema=EMA | {"start_update": 2})
+    run = build_run(RunConfig.parse(config), Collectives(), torch.device("cpu"))
+    states = []
+    for _ in zip(range(3), run.trainer.train_epoch(run.iterator), strict=False):
+        states.append(copy.deepcopy(run.trainer.state_dict()))
+    assert ["ema" in state for state in states] == [False, True, True]
+    for state in states:
+        run.trainer.load_weights(state)
+        expected = state.get("ema", state)["model"]
+        with run.trainer.evaluation_weights():
+            for name, tensor in run.trainer.model.state_dict().items():
+                torch.testing.assert_close(
+                    tensor, expected[name].to(tensor.dtype), rtol=0, atol=0, msg=name
+                )

@@ -3,9 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from typing_extensions import override
 
-from seqtrain.data.tokenizers.base import Tokenizer, TokenizerConfig, register_tokenizer
+from seqtrain.data.tokenizers.base import (
+    CutLines,
+    Tokenizer,
+    TokenizerConfig,
+    register_tokenizer,
+)
 
 ALPHABET = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
@@ -25,6 +31,12 @@ class ByteTokenizer(Tokenizer):
     @override
     def encode(self, text: str) -> list[str]:
         return [ALPHABET[byte] for byte in text.encode("utf-8", errors="replace")]
+
+    @override
+    def cut(self, lines: Sequence[str]) -> CutLines:
+        spelled = [line.encode("utf-8", errors="replace") for line in lines]
+        lengths = np.array([len(line) for line in spelled], dtype=np.int64)
+        return CutLines(list(ALPHABET), np.frombuffer(b"".join(spelled), np.uint8), lengths)
 
     @override
     def decode(self, pieces: Sequence[str]) -> str:

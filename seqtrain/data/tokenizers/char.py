@@ -3,9 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from typing_extensions import override
 
-from seqtrain.data.tokenizers.base import Tokenizer, TokenizerConfig, register_tokenizer
+from seqtrain.data.tokenizers.base import (
+    CutLines,
+    Tokenizer,
+    TokenizerConfig,
+    register_tokenizer,
+)
 
 SPACE = "▁"
 LITERAL = "▁▁"  # a text's own "▁", which would read as a space
@@ -23,6 +29,16 @@ class CharTokenizer(Tokenizer):
     @override
     def encode(self, text: str) -> list[str]:
         return [_PIECES.get(character, character) for character in text]
+
+    @override
+    def cut(self, lines: Sequence[str]) -> CutLines:
+        codes = np.frombuffer("".join(lines).encode("utf-32-le", errors="surrogatepass"), "<u4")
+        occurs = np.bincount(codes, minlength=1) > 0
+        characters = [chr(code) for code in np.flatnonzero(occurs).tolist()]
+        lengths = np.array([len(line) for line in lines], dtype=np.int64)
+        places = np.cumsum(occurs) - 1
+        symbols = [_PIECES.get(character, character) for character in characters]
+        return CutLines(symbols, places[codes], lengths)
 
     @override
     def decode(self, pieces: Sequence[str]) -> str:

@@ -14,15 +14,21 @@ from torch import Tensor
 
 from seqtrain.data.tokenizers.base import TOKENIZERS, Tokenizer
 from seqtrain.errors import DataError
+from seqtrain.files import write_atomically
 
 DTYPES = ("uint8", "int32", "int64", "float32", "float64")
 TENSOR_KEY = "$tensor"
 
 
 def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
-    """Writes the file that `load_tokenizer` reads."""
+    """Writes the file that `load_tokenizer` reads, in one step."""
+    write_atomically(path, tokenizer_text(tokenizer).encode("utf-8"))
+
+
+def tokenizer_text(tokenizer: Tokenizer) -> str:
+    """Returns the content of the file."""
     content = {"config": asdict(tokenizer.config), "state": _to_plain(tokenizer.state_dict())}
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -1,0 +1,138 @@
+"""Residual convolutions along time, that tell classes."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
+
+from seqtrain.errors import ConfigError
+from seqtrain.models.base import Model, ModelConfig, ModelContext, ModelOutput, register_model
+from seqtrain.models.labelled_inputs import (
+    InputVectors,
+    check_drop,
+    check_pooling,
+    check_positive,
+    class_layer,
+    pool,
+)
+from seqtrain.modules.drop_path import DropPath, drop_path_rates
+from seqtrain.modules.dropout import Dropout
+
+
+@dataclass(kw_only=True)
+class ConvClassifierConfig(ModelConfig):
+    """Classes of a sequence, or of each of its positions, by convolutions of growing reach."""
+
+    dim: int = 64
+    """Channels between blocks."""
+    num_layers: int = 4
+    """Residual blocks."""
+    kernel_size: int = 5
+    """Positions that a convolution sees; odd."""
+    max_dilation: int = 8
+    """Block n sees every 2 ** n-th position, up to this; the next one begins with 1 again."""
+    pooling: str = "mean"
+    """What makes one vector of all positions: mean or max."""
+    dropout: float = 0.1
+    """On the output of every block."""
+    drop_path: float = 0.0
+    """Probability that the last block is left out of an example; earlier ones less, linearly."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "num_layers", "kernel_size", "max_dilation"):
+            check_positive(name, getattr(self, name))
+        if self.kernel_size % 2 == 0:
+            raise ConfigError(f"model.kernel_size must be odd, got {self.kernel_size}.")
+        check_drop("dropout", self.dropout)
+        check_drop("drop_path", self.drop_path)
+        check_pooling(self.pooling)
+
+    def dilations(self) -> list[int]:
+        """Returns the dilation of each block."""
+        cycle = self.max_dilation.bit_length()
+        return [2 ** (index % cycle) for index in range(self.num_layers)]
+
+
+class ConvBlock(nn.Module):
+    """Normalisation over channels, convolution, GELU, a linear layer, and a residual connection.
+
+    Nothing is averaged over a batch, so that an example's result is its own.
+
+    Args:
+        dim: Channels.
+        kernel_size: Odd.
+        dilation: Positions between those that are seen.
+        dropout: On what is added.
+    """
+
+    def __init__(self, dim: int, kernel_size: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        reach = dilation * (kernel_size // 2)
+        self.conv = nn.Conv1d(dim, dim, kernel_size, padding=reach, dilation=dilation)
+        self.linear = nn.Linear(dim, dim)
+        self.dropout = Dropout(dropout)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        nn.init.xavier_uniform_(self.linear.weight)
+        for layer in (self.conv, self.linear):
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, is_real: Tensor) -> Tensor:
+        """Returns [batch, time, dim] of the same.
+
+        Args:
+            x: [batch, time, dim].
+            is_real: 0 at padding, else 1, [batch, time, 1]: what is padded looks like the outside.
+        """
+        hidden = (self.norm(x) * is_real).transpose(1, 2)
+        hidden = F.gelu(self.conv(hidden).transpose(1, 2))
+        return x + self.dropout(self.linear(hidden))
+
+
+@register_model("conv_classifier", config=ConvClassifierConfig)
+class ConvClassifier(Model):
+    """Residual dilated convolutions (Bai et al. 2018, without causality), then pooling."""
+
+    def __init__(self, config: ConvClassifierConfig, context: ModelContext) -> None:
+        super().__init__()
+        context.require("conv_classifier", "num_classes")
+        self.config, self.per_position = config, context.labels_per_position
+        self.inputs = InputVectors("conv_classifier", context, config.dim)
+        self.first = nn.Linear(self.inputs.width, config.dim)
+        self.blocks = nn.ModuleList(
+            ConvBlock(config.dim, config.kernel_size, dilation, config.dropout)
+            for dilation in config.dilations()
+        )
+        self.drop_paths = nn.ModuleList(
+            DropPath(p) for p in drop_path_rates(config.drop_path, config.num_layers)
+        )
+        self.norm = nn.LayerNorm(config.dim)
+        self.output_layer = class_layer(config.dim, context.num_classes)
+
+    @classmethod
+    @override
+    def from_config(cls, config: ConvClassifierConfig, context: ModelContext) -> Self:
+        return cls(config, context)
+
+    @override
+    def forward(  # type: ignore[override] # names the inputs that the base leaves open
+        self, padding_mask: Tensor, values: Tensor | None = None, tokens: Tensor | None = None
+    ) -> ModelOutput:
+        """Returns features of examples, [batch, dim], or of positions, [batch, time, dim].
+
+        Args:
+            padding_mask: True at padding, bool [batch, time].
+            values: [batch, time, channels], where inputs are numbers.
+            tokens: int64 [batch, time], where inputs are symbols.
+        """
+        x = self.first(self.inputs(padding_mask, values, tokens))
+        is_real = (~padding_mask)[:, :, None].to(x.dtype)
+        for block, drop_path in zip(self.blocks, self.drop_paths, strict=True):
+            x = drop_path(x, block(x, is_real))
+        x = self.norm(x)
+        if not self.per_position:
+            x = pool(x, padding_mask, self.config.pooling)
+        return ModelOutput(x, self.output_layer)

@@ -1,0 +1,93 @@
+"""What models of numeric series have in common: windows in, values of all channels out."""
+
+from abc import abstractmethod
+
+from torch import Tensor
+from typing_extensions import override
+
+from seqtrain.errors import ConfigError
+from seqtrain.models.base import Model, ModelContext, ModelOutput
+from seqtrain.modules.window_norm import WINDOW_NORMS, normalize_window
+
+
+class SeriesModel(Model):
+    """Base of models that foretell (or fill in) every channel of a series at once.
+
+    Args:
+        context: Knows look_back, horizon and num_channels.
+        window_norm: What is taken from each window before, and given back after: see
+            `normalize_window`.
+    """
+
+    def __init__(self, context: ModelContext, window_norm: str = "none") -> None:
+        super().__init__()
+        self.context = context
+        self.window_norm = window_norm
+        self.num_outputs = max(context.num_quantiles, 1)
+        """Numbers that are foretold for each channel and step."""
+
+    @override
+    def forward(  # type: ignore[override] # names the inputs that the base leaves open
+        self, values: Tensor, time_features: Tensor | None = None
+    ) -> ModelOutput:
+        """Returns a value for each step and channel.
+
+        Args:
+            values: The window, float [batch, look_back, channels].
+            time_features: Of the window and of the steps after it, float [batch, look_back +
+                horizon, features]. Most models make no use of them.
+
+        Returns:
+            Values [batch, horizon, channels]; with quantiles [batch, horizon, channels, quantiles].
+        """
+        window, scale = normalize_window(values.transpose(1, 2), self.window_norm)
+        foretold = self.foretell(window, time_features)
+        foretold = foretold.unflatten(2, (self.context.horizon, self.num_outputs))
+        if scale is not None:
+            foretold = scale.undo(foretold)
+        foretold = foretold.transpose(1, 2)
+        if not self.context.num_quantiles:
+            foretold = foretold.squeeze(3)
+        return ModelOutput(foretold, _same)
+
+    @abstractmethod
+    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+        """Returns the values of the steps to come, of a normalised window.
+
+        Args:
+            window: [batch, channels, look_back].
+            time_features: As in `forward`.
+
+        Returns:
+            [batch, channels, horizon * num_outputs], the outputs of a step side by side.
+        """
+
+
+def require_series(model: str, context: ModelContext) -> None:
+    """Raises ConfigError if the task is not about numeric series."""
+    context.require(model, "look_back", "horizon", "num_channels")
+
+
+def check_window_norm(window_norm: str) -> None:
+    """Raises ConfigError for a normalisation that is not known."""
+    if window_norm not in WINDOW_NORMS:
+        raise ConfigError(
+            f"model.window_norm must be one of {', '.join(WINDOW_NORMS)}, got {window_norm!r}."
+        )
+
+
+def check_attention_sizes(dim: int, num_heads: int, counts: dict[str, int], dropout: float) -> None:
+    """Raises ConfigError for sizes that no layers of attention can have."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ConfigError(f"model.{name} must be at least 1, got {value}.")
+    if num_heads < 1 or dim < 1 or dim % num_heads:
+        raise ConfigError(
+            f"model.dim ({dim}) must be a positive multiple of model.num_heads ({num_heads})."
+        )
+    if not 0.0 <= dropout < 1.0:
+        raise ConfigError(f"model.dropout must be at least 0 and below 1, got {dropout}.")
+
+
+def _same(values: Tensor) -> Tensor:
+    return values
