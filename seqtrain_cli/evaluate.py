@@ -18,7 +18,6 @@ single number, as a confusion matrix.
 Options: -h, --help, --version, --cfg job (print the composed configuration)
 """
 
-import json
 import sys
 from typing import Any
 
@@ -28,6 +27,7 @@ from seqtrain_cli.entry import run_command
 
 def run(container: dict[str, Any]) -> None:
     """Evaluates, prints, and writes a file if one is named."""
+    from seqtrain.finite_json import finite_json
     from seqtrain_cli.inference import line_writer, open_model
     from seqtrain_cli.schemas import EvaluateConfig
 
@@ -37,9 +37,9 @@ def run(container: dict[str, Any]) -> None:
     report: dict[str, Any] = {"checkpoint": str(pipeline.path), "split": settings.split, **named}
     if found.signatures:
         report["signatures"] = found.signatures
-    text = json.dumps(report, indent=2)
+    text = finite_json(report, indent=2)
     if found.tables:  # on one line, however large
-        text = f'{text[:-2]},\n  "tables": {json.dumps(found.tables)}\n}}'
+        text = f'{text[:-2]},\n  "tables": {finite_json(found.tables)}\n}}'
     print(text, flush=True)
     if settings.output:
         with line_writer(settings.output) as write:

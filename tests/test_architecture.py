@@ -21,7 +21,13 @@ PACKAGES = ("seqtrain", "seqtrain_cli")
 FLOORS: list[list[set[str]]] = [
     [
         {"seqtrain", "seqtrain.errors"},
-        {"seqtrain.config_schema", "seqtrain.metrics", "seqtrain.rng", "seqtrain.files"},
+        {
+            "seqtrain.config_schema",
+            "seqtrain.finite_json",
+            "seqtrain.metrics",
+            "seqtrain.rng",
+            "seqtrain.files",
+        },
         {"seqtrain.registry", "seqtrain.batch"},
         {"seqtrain.distributed"},
         {"seqtrain.checkpoint"},
@@ -33,7 +39,12 @@ FLOORS: list[list[set[str]]] = [
     ],
     [{"seqtrain.tasks"}],
     [{"seqtrain.training"}],
-    [{"seqtrain.plugins"}, {"seqtrain.pipeline"}, {"seqtrain.report"}, {"seqtrain_cli"}],
+    [
+        {"seqtrain.plugins"},
+        {"seqtrain.pipeline"},
+        {"seqtrain.interop", "seqtrain.report"},
+        {"seqtrain_cli"},
+    ],
 ]
 ALONE = {"seqtrain.scorers", "seqtrain.optim", "seqtrain.lr_schedulers"}
 """Parts of floor 1 that know only the others named here of the same floor, scorers none."""

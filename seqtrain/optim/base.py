@@ -285,10 +285,18 @@ def _placed(
 ) -> dict[str, Any]:
     """Returns copies of a parameter's slots, each on the device where torch expects it."""
     steps_on_device = group.get("fused") or group.get("capturable")
-    return {
+    placed = {
         slot: _copied(value, parameter.device if slot != "step" or steps_on_device else None)
         for slot, value in slots.items()
     }
+    return {slot: _laid_out_like(parameter, value) for slot, value in placed.items()}
+
+
+def _laid_out_like(parameter: nn.Parameter, value: Any) -> Any:
+    """Gives a moment the strides of its parameter, as the optimizer made it: sums round alike."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _copied(value: Any, device: torch.device | None) -> Any:

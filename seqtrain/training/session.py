@@ -15,7 +15,8 @@ from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedContext
 from seqtrain.distributed.heartbeat import Watchdog, open_board
 from seqtrain.errors import ConfigError
-from seqtrain.files import RunLock, ensure_writable_directory, write_atomically
+from seqtrain.files import RunLock, ensure_writable_directory, record
+from seqtrain.finite_json import finite_json
 from seqtrain.optim.precision import choose_cpu_products
 from seqtrain.training.build import Run, build_run, choose_device
 from seqtrain.training.first_screen import first_screen, last_screen, parameter_lines
@@ -67,7 +68,7 @@ def _announce(loop: TrainLoop) -> list[str]:
     """Records the config, now that it is known to fit the run directory."""
     if loop.run.collectives.rank == 0:
         text = json.dumps(loop.config.to_container(), indent=2)
-        write_atomically(loop.run.run_dir / "config.json", text.encode())
+        record(loop.run.run_dir / "config.json", text)
     return first_screen(loop)
 
 
@@ -140,7 +141,7 @@ def _finish(config: RunConfig, result: TrainResult) -> None:
     run_dir = Path(config.run_dir)
     if result.test:
         values = {f"test_{name}": value for name, value in result.test.items()}
-        text = json.dumps(values | {"num_updates": result.num_updates}, indent=2)
-        write_atomically(run_dir / "test_metrics.json", text.encode())
+        text = finite_json(values | {"num_updates": result.num_updates}, indent=2)
+        record(run_dir / "test_metrics.json", text)
     for line in last_screen(run_dir, result, config):
         print(line, flush=True)  # noqa: T201 # the last screen comes after the log is closed

@@ -49,6 +49,25 @@ def test_saving_and_loading_continues_bitwise(cls: type, config: object) -> None
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+def test_moments_that_are_loaded_have_the_strides_of_their_parameter() -> None:
+    convolution = nn.Conv2d(3, 5, 2).to(memory_format=torch.channels_last)
+    optimizer = make_wrapper(convolution)
+    convolution(torch.ones(1, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    state = copy.deepcopy(optimizer.state_dict())
+    state["slots"]["weight"]["exp_avg"] = state["slots"]["weight"]["exp_avg"].contiguous()
+    expected = state["slots"]["weight"]["exp_avg"].clone()
+    optimizer.load_state_dict(state)
+    [loaded] = [
+        slots["exp_avg"]
+        for torch_optimizer in optimizer.torch_optimizers
+        for parameter, slots in torch_optimizer.state.items()
+        if parameter.dim() == 4
+    ]
+    assert loaded.stride() == convolution.weight.stride() != expected.stride()
+    assert loaded.equal(expected)
+
+
 def test_adam_follows_the_update_of_the_paper() -> None:
     p = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
     optimizer = Adam(AdamConfig(lr=0.1, betas=[0.9, 0.98], eps=1e-8), [("p", p)])

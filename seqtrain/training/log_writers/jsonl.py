@@ -1,7 +1,5 @@
 """metrics.jsonl in the run's folder: one JSON object a line."""
 
-import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from seqtrain.errors import CheckpointError, MachineError
+from seqtrain.finite_json import finite_json
 from seqtrain.training.log_writers.base import LogWriter, LogWriterConfig, register_log_writer
 
 FILE_NAME = "metrics.jsonl"
@@ -46,9 +45,8 @@ class JsonlWriter(LogWriter):
 
     @override
     def write(self, event: str, num_updates: int, values: Mapping[str, float | int | str]) -> None:
-        row = {"event": event, "num_updates": num_updates}
-        row |= {name: _finite(value) for name, value in values.items()}
-        line = json.dumps(row, allow_nan=False).encode("ascii") + b"\n"
+        row = {"event": event, "num_updates": num_updates} | dict(values)
+        line = finite_json(row).encode("ascii") + b"\n"
         try:
             rest = line
             while rest:
@@ -68,9 +66,6 @@ class JsonlWriter(LogWriter):
             os.close(self._file)
         self._file = -1
 
-
-def _finite(value: float | int | str) -> float | int | str | None:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _saved_offset(state: Mapping[str, Any], size: int, path: Path) -> int:
