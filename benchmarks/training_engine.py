@@ -31,6 +31,7 @@ class Line(Model):
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b = nn.Parameter(torch.ones(1)), nn.Parameter(torch.zeros(1))
+        self.output_layer = nn.Identity()
 
     @classmethod
     def from_config(cls, config: Any, context: ModelContext) -> "Line":
@@ -39,7 +40,7 @@ class Line(Model):
 
     def forward(self, x: Tensor) -> ModelOutput:  # type: ignore[override] # names the input
         """Returns the values, [batch]."""
-        return ModelOutput(self.a * x + self.b, nn.Identity())
+        return ModelOutput(self.a * x + self.b, self.output_layer)
 
 
 class Squares(Criterion):

@@ -13,7 +13,7 @@ from torch import Tensor
 from seqtrain.data.batching import DatasetConfig
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.data.pair_dataset import PairDataset
-from seqtrain.data.preprocess import open_prepared
+from seqtrain.data.text.parallel_preprocess import open_prepared
 from seqtrain.data.token_store import TokenStore
 from seqtrain.plugins import load_plugins
 

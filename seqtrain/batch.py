@@ -39,7 +39,10 @@ class Batch:
         return self.ids.numel()
 
     def to(self, device: torch.device) -> Batch:
-        """Returns the batch on a device; without a copy where it is there already."""
+        """Returns the batch on a device; the batch itself where it is there already."""
+        tensors = (self.targets, self.ids, *self.inputs.values(), *self.extras.values())
+        if all(tensor.device == device for tensor in tensors):
+            return self
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:

@@ -34,6 +34,22 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
+def record(path: Path, text: str) -> None:
+    """Replaces a file of a run in one step.
+
+    Raises:
+        MachineError: It cannot be written; says how much space there is.
+    """
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        disk = os.statvfs(path.parent)
+        raise MachineError(
+            f"Cannot write {path}: {error.strerror}; {len(text)} bytes needed, "
+            f"{disk.f_bavail * disk.f_frsize} free."
+        ) from error
+
+
 def temporary_name(name: str) -> str:
     """Returns a name that nothing else has, for what will be renamed to `name` when complete."""
     return f".tmp-{name}-{uuid.uuid4().hex}"
@@ -106,8 +122,9 @@ class RunLock:
             raise MachineError(f"Cannot open the lock {self.path}: {error.strerror}.") from error
         try:
             self._lock(descriptor)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _describe_holder(), 0)
+            with suppress(OSError):  # on a full disk the lock holds all the same
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, _describe_holder(), 0)
         except BaseException:
             os.close(descriptor)
             raise

@@ -163,5 +163,8 @@ def _vector(sums: tuple[Tensor | float, ...]) -> Tensor:
         return tensors[0].double()
     if not tensors:
         return torch.tensor(sums, dtype=torch.float64)
+    if all(value.device.type == "cpu" for value in tensors):  # reading them costs nothing
+        numbers = [v.detach().item() if isinstance(v, Tensor) else v for v in sums]
+        return torch.tensor(numbers, dtype=torch.float64)
     device = tensors[0].device
     return torch.stack([torch.as_tensor(value, device=device).detach().double() for value in sums])

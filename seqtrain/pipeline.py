@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.criteria.base import Criterion
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import ConfigError, DataError
-from seqtrain.generation.base import GenerationConfig
+from seqtrain.generation.base import GenerationConfig, Hypothesis
 from seqtrain.models.base import Model
 from seqtrain.optim.precision import Precision, choose_cpu_products
 from seqtrain.plugins import load_plugins, loaded_plugins
@@ -55,6 +55,18 @@ class GeneratedText:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One part of a split."""
+
+    index: int
+    """From 0 to count - 1."""
+    count: int
+
+
+WHOLE = Shard(0, 1)
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """A trained model with its task, ready for use; made by `load`."""
 
@@ -73,31 +85,81 @@ class Pipeline:
         generation = replace(self.config.generation, **options)
         return [nbest[0].text for nbest in self.generate_lines(lines, generation)]
 
+    def sample(self, lines: Iterable[str], count: int = 1, **options: Any) -> list[list[str]]:
+        """Returns outputs drawn from the model's probabilities, `count` for each line, best first.
+
+        Args:
+            lines: Input texts.
+            count: How many are drawn for each.
+            options: Of GenerationConfig: seed, temperature, sampling_topk, sampling_topp ...
+        """
+        if isinstance(lines, str):
+            raise TypeError("sample takes a list of lines, got a single text: put it in [].")
+        drawn = {"sampling": True, "beam": count, "nbest": count} | options
+        generation = replace(self.config.generation, **drawn)
+        return [[text.text for text in nbest] for nbest in self.generate_lines(lines, generation)]
+
     def generate_lines(
         self, lines: Iterable[str], generation: GenerationConfig
     ) -> Iterator[list[GeneratedText]]:
         """Yields the nbest outputs of each line, in order; reads up to 1,024 lines at a time."""
+        for nbest in self.hypotheses_of_lines(lines, generation):
+            yield [self.text_of(hypothesis) for hypothesis in nbest]
+
+    def hypotheses_of_lines(
+        self, lines: Iterable[str], generation: GenerationConfig
+    ) -> Iterator[list[Hypothesis]]:
+        """Yields what `generate_lines` does, as symbol ids."""
         source = iter(lines)
         evaluator = self._evaluator(self.task, generation)
         while window := list(islice(source, _LINES_AT_ONCE)):
             found = dict(evaluator.hypotheses(self.task.inference_dataset(window)))
-            for index in range(len(window)):
-                yield [
-                    GeneratedText(self.task.decode(h), h.score, h.token_scores)
-                    for h in found[index]
-                ]
+            yield from (found[index] for index in range(len(window)))
 
     def generate_split(
         self, split: str, generation: GenerationConfig
     ) -> Iterator[tuple[int, list[GeneratedText]]]:
         """Yields (example index, nbest outputs) of a split of `task.data`, in order."""
-        task = self._task_with_data()
-        found = dict(self._evaluator(task, generation).hypotheses(task.dataset(split)))
-        for index in sorted(found):
-            yield (
-                index,
-                [GeneratedText(task.decode(h), h.score, h.token_scores) for h in found[index]],
-            )
+        for index, nbest in self.hypotheses_of_split(self.task_with_data(), split, generation):
+            yield index, [self.text_of(hypothesis) for hypothesis in nbest]
+
+    def hypotheses_of_split(
+        self, task: Task, split: str, generation: GenerationConfig, shard: Shard = WHOLE
+    ) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields (example index, nbest hypotheses) of a split, or of one part of it, in order.
+
+        Args:
+            task: From `task_with_data`.
+            split: Its name.
+            generation: Options of search.
+            shard: Which part.
+        """
+        evaluator = self._evaluator(task, generation, shard)
+        yield from sorted(evaluator.hypotheses(task.dataset(split)), key=lambda item: item[0])
+
+    def references_of_split(
+        self, task: Task, split: str, generation: GenerationConfig, shard: Shard = WHOLE
+    ) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields (example index, its target with the model's scores); see `hypotheses_of_split`."""
+        evaluator = self._evaluator(task, generation, shard)
+        found = sorted(evaluator.reference_scores(task.dataset(split)), key=lambda item: item[0])
+        yield from ((index, [hypothesis]) for index, hypothesis in found)
+
+    def score(
+        self, sources: Sequence[str], targets: Sequence[str], **options: Any
+    ) -> list[GeneratedText]:
+        """Returns given targets with the model's scores. Option: lenpen, as in GenerationConfig."""
+        if isinstance(sources, str) or isinstance(targets, str):
+            raise TypeError("score takes two lists of lines, got a single text: put it in [].")
+        generation = replace(self.config.generation, **options)
+        dataset = self.task.scoring_dataset(sources, targets)
+        found = dict(self._evaluator(self.task, generation).reference_scores(dataset))
+        return [self.text_of(found[index]) for index in range(len(sources))]
+
+    def text_of(self, hypothesis: Hypothesis) -> GeneratedText:
+        """Returns a hypothesis as text."""
+        text = self.task.decode(hypothesis)
+        return GeneratedText(text, hypothesis.score, hypothesis.token_scores)
 
     def classify(self, inputs: Iterable[Any]) -> list[str]:
         """Returns the class of each sequence: an array [time, channels], a text, or a mapping."""
@@ -132,13 +194,13 @@ class Pipeline:
     def predict_split(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yields (example index, what the task predicts) of a split of `task.data`, in order."""
         self._require_predictions()
-        task = self._task_with_data()
+        task = self.task_with_data()
         evaluator = self._evaluator(task, self.config.generation)
         yield from sorted(evaluator.predictions(task.dataset(split)), key=lambda item: item[0])
 
     def evaluate(self, split: str, generation: GenerationConfig, generate: bool) -> Evaluation:
         """Returns loss, and scores of generated outputs, over a split of `task.data`."""
-        return self._evaluator(self._task_with_data(), generation).evaluate(split, generate)
+        return self._evaluator(self.task_with_data(), generation).evaluate(split, generate)
 
     def _require_predictions(self) -> None:
         if not self.task.predicts:
@@ -146,13 +208,16 @@ class Pipeline:
                 f"task={self.config.task.name} generates text and predicts nothing: use translate."
             )
 
-    def _task_with_data(self) -> Task:
+    def task_with_data(self) -> Task:
+        """Returns the task with the data that `task.data` names, after a check of its symbols."""
         cls = TASKS.get(self.config.task.name).cls
         task: Task = cls.load(self.config.task, self.config.seed)
         require_same_symbols(self.task, task, self.config.task.data or "The text of the run")
         return task
 
-    def _evaluator(self, task: Task, generation: GenerationConfig) -> Evaluator:
+    def _evaluator(
+        self, task: Task, generation: GenerationConfig, shard: Shard = WHOLE
+    ) -> Evaluator:
         return Evaluator(
             task=task,
             model=self.model,
@@ -161,7 +226,7 @@ class Pipeline:
             device=self.device,
             dataset=replace(self.config.dataset, num_workers=0),
             generation=generation,
-            collectives=Collectives(),
+            collectives=Collectives(shard.index, shard.count),  # they say nothing to one another
         )
 
 

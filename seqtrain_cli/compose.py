@@ -22,7 +22,12 @@ from seqtrain.plugins import config_dirs
 from seqtrain_cli.arguments import Arguments, normalise, split_arguments
 from seqtrain_cli.command import Command
 from seqtrain_cli.explain import explain
-from seqtrain_cli.plugin_scan import load_named_plugins
+from seqtrain_cli.hydra_limits import (
+    environment_hidden,
+    require_data_only,
+    require_readable,
+)
+from seqtrain_cli.plugin_scan import load_named_plugins, search_path
 from seqtrain_cli.schemas import keys_of_type, store_schemas
 
 
@@ -65,8 +70,10 @@ def compose_and_run(command: Command, words: Sequence[str]) -> None:
     entry = hydra.main(
         config_path=str(find_config_dir()), config_name=command.name, **_version_base()
     )(job)
-    with _command_line([command.program, *arguments.options, *arguments.overrides]):
+    words = [command.program, *arguments.options, *arguments.overrides]
+    with _command_line(words), environment_hidden():
         try:
+            _require_data_only(command.name, arguments)
             entry()
             if failure:
                 raise failure[0]
@@ -122,6 +129,29 @@ def find_config_dir() -> Path:
     raise MachineError(f"The presets are missing: no config/train.yaml in {here} or {here.parent}.")
 
 
+def _require_data_only(name: str, arguments: Arguments) -> None:
+    """Looks at files of the user's, and at settings of Hydra, before Hydra acts on them."""
+    folders = [Path(folder) for folder in arguments.config_dirs]
+    folders += search_path(arguments)
+    for folder in folders:
+        require_readable(folder)
+    keys = [parsed.key_or_group for parsed in arguments.parsed()]
+    if folders or any(key.partition(".")[0].partition("/")[0] == "hydra" for key in keys):
+        for overrides in _one_at_a_time(arguments):
+            require_data_only(_Composer(name, arguments)(overrides, with_hydra=True))
+
+
+def _one_at_a_time(arguments: Arguments) -> Iterator[list[str]]:
+    """Yields overrides without sweeps, then with one choice of one sweep after the other."""
+    sweeps = [parsed for parsed in arguments.parsed() if parsed.is_sweep_override()]
+    lines = {parsed.input_line for parsed in sweeps}
+    plain = [override for override in arguments.overrides if override not in lines]
+    yield plain
+    for sweep in sweeps:
+        for choice in sweep.sweep_string_iterator():
+            yield [*plain, f"{sweep.get_key_element()}={choice}"]
+
+
 class _Composer:
     """Composes the same command with other overrides, to find out what there is."""
 
@@ -130,9 +160,11 @@ class _Composer:
         folders = ",".join(f"file://{Path(d).resolve()}" for d in arguments.config_dirs)
         self.fixed = [f"hydra.searchpath=[{folders}]"] if folders else []
 
-    def __call__(self, overrides: Sequence[str]) -> DictConfig:
+    def __call__(self, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
         with hydra.initialize_config_dir(str(find_config_dir()), **_version_base()):
-            return hydra.compose(self.name, [*self.fixed, *overrides])
+            return hydra.compose(
+                self.name, [*self.fixed, *overrides], return_hydra_config=with_hydra
+            )
 
 
 def _version_base() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What all commands share: help without heavy imports, exit codes, one line for each error."""
 
+import errno
 import os
 import select
 import sys
@@ -7,11 +8,12 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from seqtrain import __version__
-from seqtrain.errors import SeqtrainError
+from seqtrain.errors import MachineError, SeqtrainError
 from seqtrain_cli.command import Command
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+_DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def run_command(command: Command, arguments: Sequence[str] | None = None) -> int:
@@ -38,8 +40,8 @@ def guarded(
 ) -> int:
     """Answers --help and --version, runs the rest, and turns errors into lines and exit codes.
 
-    A SeqtrainError is one line on stderr; with `debug=true` its traceback stands above. Any other
-    exception is a bug and goes up as it is.
+    A SeqtrainError, or a disk that refuses, is one line on stderr; with `debug=true` the traceback
+    stands above. Any other exception is a bug and goes up as it is.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _let_threads_sleep()
@@ -53,21 +55,25 @@ def guarded(
         sys.stdout.flush()
     except SystemExit as ending:
         return _code_of(ending)
-    except SeqtrainError as error:
-        if "debug=true" in (word.lower() for word in words):
-            traceback.print_exception(error)
-        rank = os.environ.get("RANK", "0")
-        where = f"rank {rank}: " if rank != "0" else ""
-        print(f"{program}: error: {where}{error}", file=sys.stderr)
-        return error.exit_code
+    except (SeqtrainError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _stdout_is_broken():
+            return BROKEN_PIPE
+        if isinstance(error, OSError) and error.errno not in _DISK_REFUSES:
+            raise
+        _print_error(program, error, "debug=true" in (word.lower() for word in words))
+        return getattr(error, "exit_code", MachineError.exit_code)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        if not _stdout_is_broken():
-            raise
-        return BROKEN_PIPE
     return 0
+
+
+def _print_error(program: str, error: Exception, with_traceback: bool) -> None:
+    if with_traceback:
+        traceback.print_exception(error)
+    rank = os.environ.get("RANK", "0")
+    where = f"rank {rank}: " if rank != "0" else ""
+    print(f"{program}: error: {where}{error}", file=sys.stderr)
 
 
 def _let_threads_sleep() -> None:

@@ -9,6 +9,9 @@
   data                         folder of the data, if not the one of training
   input                        lines to read instead, text or JSON: a file, or - for standard input
   output                       file to write; standard output if not given
+  format                       jsonl, or fairseq for its lines S- T- H- D- P- (scores to base 2)
+  shard=2/4                    only part 2 of 4 of the split, in a job of its own
+  score_reference=true         score the references of the split instead of searching
   generation.beam, nbest, lenpen, max_len_a, max_len_b     options of search; else as in training
   max_tokens, batch_size       size of a batch
   device                       auto, cpu or cuda
@@ -16,13 +19,13 @@
   debug=true                   show the traceback of an error
 
 Each line is {"id": 0, "source": ..., "hypotheses": [{"text", "score", "token_scores"}, ...]}, best
-first; "source" only with input=. A score is the sum of log probabilities / length ** lenpen.
+first; "source" only with input=. A line of input= that cannot be used has "error" in the place of
+"hypotheses", and is told on stderr. A score is the sum of log probabilities / length ** lenpen.
 A task that predicts instead (classes, labels, forecasts) reads JSON lines and writes
 {"id": 0, ...} with its prediction: {"id": 0, "label": ..., "probability": ...}.
 Options: -h, --help, --version, --cfg job (print the composed configuration)
 """
 
-import json
 import sys
 from typing import Any
 
@@ -33,13 +36,13 @@ from seqtrain_cli.entry import run_command
 def run(container: dict[str, Any]) -> None:
     """Generates for a split or for lines of text."""
     from seqtrain_cli.inference import line_writer, open_model
-    from seqtrain_cli.output_rows import output_rows
+    from seqtrain_cli.output_rows import output_lines
     from seqtrain_cli.schemas import GenerateConfig
 
     settings, pipeline = open_model(GenerateConfig, container)
     with line_writer(settings.output) as write:
-        for row in output_rows(settings, pipeline):
-            write(json.dumps(row, ensure_ascii=False))
+        for line in output_lines(settings, pipeline):
+            write(line)
 
 
 COMMAND = Command("generate", __doc__, run)

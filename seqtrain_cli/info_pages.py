@@ -12,12 +12,12 @@ from torch import Tensor
 
 from seqtrain.checkpoint.load import read_checkpoint, resolve
 from seqtrain.config_schema import field_help, unknown_key_message
-from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
-from seqtrain.data.labelled_data import is_labelled_folder, open_labelled
-from seqtrain.data.monolingual_open import is_text_folder, open_text
-from seqtrain.data.preprocess import open_prepared
-from seqtrain.data.series_folder import is_series_folder, open_series, series_lines
-from seqtrain.data.statistics import statistics_lines
+from seqtrain.data.labelled.data import is_labelled_folder, open_labelled
+from seqtrain.data.series.folder import is_series_folder, open_series, series_lines
+from seqtrain.data.text.fairseq_data import is_fairseq_folder, open_fairseq
+from seqtrain.data.text.monolingual_open import is_text_folder, open_text
+from seqtrain.data.text.parallel_preprocess import open_prepared
+from seqtrain.data.text.statistics import statistics_lines
 from seqtrain.errors import ConfigError
 from seqtrain.plugins import loaded_plugins
 from seqtrain.registry import Entry, registries

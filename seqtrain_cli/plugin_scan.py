@@ -30,7 +30,7 @@ def load_named_plugins(arguments: Arguments, config_dir: Path) -> list[str]:
     names = [name for name in os.environ.get(PLUGINS_VARIABLE, "").split(",") if name]
     names += _texts(arguments.value_of("plugins"))
     load_plugins(list(dict.fromkeys(names)))
-    folders = [config_dir, *map(Path, arguments.config_dirs), *_search_path(arguments)]
+    folders = [config_dir, *map(Path, arguments.config_dirs), *search_path(arguments)]
     for experiment in _texts(arguments.value_of("experiment")):
         more = _plugins_of(experiment, [*folders, *config_dirs()])
         load_plugins(more)
@@ -59,7 +59,8 @@ def _texts(value: object) -> list[str]:
     return [str(item) for item in items if item is not None]
 
 
-def _search_path(arguments: Arguments) -> list[Path]:
+def search_path(arguments: Arguments) -> list[Path]:
+    """Returns the folders that `hydra.searchpath` names."""
     entries = _texts(arguments.value_of("hydra.searchpath"))
     folders = [entry.removeprefix("file://") for entry in entries]
     return [Path(folder) for folder in folders if "://" not in folder]
@@ -77,6 +78,6 @@ def _plugins_of(experiment: str, folders: Iterable[Path]) -> list[str]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     return content if isinstance(content, dict) else {}

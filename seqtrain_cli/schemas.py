@@ -44,6 +44,21 @@ class GenerationOverrides:
     max_len_a: float | None = None
     max_len_b: int | None = None
     min_len: int | None = None
+    temperature: float | None = None
+    no_repeat_ngram_size: int | None = None
+    unkpen: float | None = None
+    prefix_size: int | None = None
+    sampling: bool | None = None
+    sampling_topk: int | None = None
+    sampling_topp: float | None = None
+    sampling_minp: float | None = None
+    sampling_typicalp: float | None = None
+    seed: int | None = None
+    diverse_beam_groups: int | None = None
+    diverse_beam_strength: float | None = None
+    fairseq_max_tokens: int | None = None
+    fairseq_ngrams: bool | None = None
+    retain_dropout: bool | None = None
 
 
 @dataclass(kw_only=True)
@@ -78,6 +93,12 @@ class GenerateConfig(InferenceConfig):
 
     input: str = ""
     """Text to read instead of a split: a file, or - for standard input."""
+    format: str = "jsonl"
+    """jsonl, or fairseq for its lines S- T- H- D- P- with scores to base 2."""
+    shard: str = ""
+    """i/n does part i of n of the examples, i from 1: for separate jobs."""
+    score_reference: bool = False
+    """Score the references of the split instead of searching."""
 
 
 @dataclass(kw_only=True)
@@ -86,6 +107,60 @@ class EvaluateConfig(InferenceConfig):
 
     generate: bool = True
     """Search and score as well, where the task has scorers."""
+
+
+@dataclass(kw_only=True)
+class InteractiveConfig(InferenceConfig):
+    """Settings of seqtrain-interactive."""
+
+    format: str = "text"
+    """text, jsonl or fairseq."""
+
+
+@dataclass(kw_only=True)
+class ScoreConfig:
+    """Settings of seqtrain-score."""
+
+    hypotheses: str = ""
+    """File with a text a line, or JSON lines of seqtrain-generate."""
+    references: list[str] = field(default_factory=list)
+    """Files with one line for each text."""
+    scorers: list[str] = field(default_factory=list)
+    """Registered scorers; empty for all."""
+    other: str = ""
+    """A second system's texts, for a paired bootstrap."""
+    resamples: int = 1000
+    """Draws of the bootstrap."""
+    seed: int = 1
+    """Of the draws."""
+    output: str = ""
+    """File to write."""
+    plugins: list[str] = field(default_factory=list)
+    """Modules, or files like ./my_scorer.py, that register scorers."""
+    debug: bool = False
+    """Show the traceback of errors."""
+
+
+@dataclass(kw_only=True)
+class ImportConfig:
+    """Settings of seqtrain-import."""
+
+    checkpoint: str = ""
+    """File of fairseq."""
+    data: str = ""
+    """Folder of fairseq-preprocess that the model was trained on."""
+    trust: bool = False
+    """The user knows where the checkpoint is from."""
+    sentencepiece: str = ""
+    """Model file that cuts raw lines into pieces."""
+    config: str = ""
+    """YAML file of fairseq to translate."""
+    out: str = ""
+    """Run folder, or file, to make."""
+    plugins: list[str] = field(default_factory=list)
+    """Modules or files to import; importing needs none."""
+    debug: bool = False
+    """Show the traceback of errors."""
 
 
 @dataclass(kw_only=True)
@@ -119,6 +194,9 @@ def store_schemas() -> None:
         ("generate", GenerateConfig, []),
         ("evaluate", EvaluateConfig, []),
         ("average", AverageConfig, []),
+        ("interactive", InteractiveConfig, []),
+        ("score", ScoreConfig, []),
+        ("import", ImportConfig, []),
     ):
         store.store(name=f"{name}_config", node=schema)
         defaults = [f"{name}_config", *chosen, "_self_", *QUIET_HYDRA]
@@ -137,7 +215,8 @@ def keys_of_type(container: type, chosen: Mapping[str, str]) -> set[str]:
         chosen: Names of components by kind, as far as the command line tells them.
     """
     keys: set[str] = set()
-    for schema in (RunConfig, PreprocessConfig, GenerateConfig, EvaluateConfig, AverageConfig):
+    schemas = (RunConfig, PreprocessConfig, GenerateConfig, EvaluateConfig, AverageConfig)
+    for schema in (*schemas, ScoreConfig):
         keys |= _fields_of_type(container, schema, "")
     for kind, registry in registries().items():
         names = registry.names()

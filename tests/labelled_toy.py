@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seqtrain.data.labelled_settings import LabelledSettings
+from seqtrain.data.labelled.settings import LabelledSettings
 from seqtrain.data.tokenizers.char import CharTokenizerConfig
 
 

@@ -19,14 +19,14 @@ CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "subp
 METHODS = {"instantiate", "all_gather_object", "gather_object", "broadcast_object_list",
            "scatter_object_list", "send_object_list", "recv_object_list", "unsafe_load",
            "full_load", "load_all", "extractall"}  # fmt: skip
-YAML_READERS = {"safe_load", "safe_dump", "dump", "YAMLError"}
+YAML_NAMES = {"safe_load", "safe_dump", "YAMLError"}
 KEYWORDS = {"weights_only": False, "allow_pickle": True, "shell": True}
 """Keyword arguments and the value that is refused, and any value that is not written out."""
 
 
 def source_files() -> list[Path]:
-    return sorted(path for package in ("seqtrain", "seqtrain_cli", "examples", "benchmarks")
-                  for path in (ROOT / package).rglob("*.py"))  # fmt: skip
+    packages = ("seqtrain", "seqtrain_cli")
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
 
 
 def faults_of(text: str) -> Iterator[tuple[int, str]]:
@@ -66,7 +66,7 @@ def refused_names(node: ast.Attribute | ast.Name, full_names: dict[str, str]) ->
         yield name
     if isinstance(node, ast.Attribute) and node.attr in METHODS:
         yield node.attr
-    if name.startswith("yaml.") and name.count(".") == 1 and name[5:] not in YAML_READERS:
+    if name.startswith("yaml.") and name.count(".") == 1 and name[5:] not in YAML_NAMES:
         yield name
 
 
@@ -107,7 +107,7 @@ def refused_keywords(node: ast.Call) -> Iterator[str]:
         "import numpy as np\nnp.load('x', allow_pickle=True)",
         "subprocess.run('x', shell=True)",
         "import yaml\nyaml.load('x', yaml.Loader)",
-        "from yaml import unsafe_load",
+        "from yaml import load\nload('x')",
         "import hydra\nhydra.utils.instantiate({})",
         "from hydra.utils import instantiate\ninstantiate({})",
         "import torch.distributed as dist\ndist.broadcast_object_list([])",

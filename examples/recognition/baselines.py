@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from seqtrain.data.labelled_data import open_labelled
-from seqtrain.data.labelled_store import IGNORED, LabelledStore
+from seqtrain.data.labelled.data import open_labelled
+from seqtrain.data.labelled.store import IGNORED, LabelledStore
 from seqtrain.plugins import import_built_ins
 from seqtrain.tasks.class_metrics import class_metrics
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seqtrain.data.labelled_data import LabelledData, open_labelled
-from seqtrain.data.labelled_store import IGNORED, Example
+from seqtrain.data.labelled.data import LabelledData, open_labelled
+from seqtrain.data.labelled.store import IGNORED, Example
 from seqtrain.metrics import Metrics
 from seqtrain.tasks.label_spans import SpanScheme, boundary_f1, span_f1
 from seqtrain.tasks.segmentation_metrics import segmentation_metrics

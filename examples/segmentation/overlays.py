@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqtrain.data.labelled_data import open_labelled
+from seqtrain.data.labelled.data import open_labelled
 from seqtrain.pipeline import load
 from seqtrain.report.overlay import save_overlay
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from seqtrain.checkpoint import strict_json
 from seqtrain.checkpoint.layout import BEST, updates_of
-from seqtrain.errors import CheckpointError
+from seqtrain.errors import CheckpointError, MachineError
 from seqtrain.files import write_atomically
 
 _MAX_ENTRIES = 100_000
@@ -63,7 +63,7 @@ def write_ranking(directory: Path, ranking: Ranking) -> None:
     """Replaces the ranking in a folder of checkpoints.
 
     Raises:
-        CheckpointError: It cannot be written.
+        MachineError: It cannot be written.
     """
     rows = [{"name": name, "score": score} for name, score in ranking.scores.items()]
     content = rows[0] | {
@@ -75,7 +75,7 @@ def write_ranking(directory: Path, ranking: Ranking) -> None:
     try:
         write_atomically(path, strict_json.dump(content, str(path), indent=1) + b"\n")
     except OSError as error:
-        raise CheckpointError(f"Cannot write {path}: {error.strerror}.") from error
+        raise MachineError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _parse(content: Any) -> Ranking | None:

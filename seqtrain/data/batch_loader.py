@@ -21,7 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 from seqtrain.batch import Batch
 from seqtrain.data.batching import DatasetConfig
 from seqtrain.data.dataset import Dataset
-from seqtrain.errors import DataError
+from seqtrain.errors import DataError, MachineError
 
 Request = tuple[npt.NDArray[np.int64], int]
 POLL_SECONDS = 5.0
@@ -78,7 +78,14 @@ def _from_workers(
         worker_init_fn=_start_worker,
         multiprocessing_context="fork" if _can_fork() else None,
     )
-    iterator, workers = _start(loader)
+    try:
+        iterator, workers = _start(loader)
+    except OSError as error:
+        raise MachineError(
+            f"{config.num_workers} data workers cannot be started: {error.strerror}. Use fewer "
+            "(dataset.num_workers, 0 for none), or raise the limit: of processes or open files "
+            "with ulimit, of shared memory by the size of /dev/shm."
+        ) from error
     try:
         while (result := _next_result(iterator, sent, timeout)) is not None:
             sent.popleft()

@@ -8,13 +8,13 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from seqtrain.batch import Batch
-from seqtrain.data.corpus import TRAIN
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.joined_dataset import JoinedDataset
 from seqtrain.data.joined_store import JoinedStore
 from seqtrain.data.pair_dataset import PairDataset
-from seqtrain.data.parallel_data import ParallelData
 from seqtrain.data.permutation import permute
+from seqtrain.data.text.corpus import TRAIN
+from seqtrain.data.text.parallel_data import ParallelData
 from seqtrain.errors import ConfigError, DataError
 
 IntArray = npt.NDArray[np.int64]

@@ -9,9 +9,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from seqtrain.data.byte_streams import Location, as_location, is_url, open_stream
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.sharded_dataset import ShardedDataset
+from seqtrain.data.text.byte_streams import Location, as_location, is_url, open_stream
 from seqtrain.data.token_store import TokenStore
 from seqtrain.errors import DataError, MachineError
 
@@ -55,7 +55,7 @@ def write_manifest(path: Path, shards: Sequence[Sequence[Path]]) -> None:
         DataError: A store cannot be opened, or shards differ in vocabulary or number of stores.
         MachineError: The file cannot be written.
     """
-    entries = [tuple(_describe(prefix, path.parent) for prefix in shard) for shard in shards]
+    entries = describe_shards(shards, path.parent)
     _check_alike(entries, str(path))
     content = {
         "kind": KIND,
@@ -68,6 +68,15 @@ def write_manifest(path: Path, shards: Sequence[Sequence[Path]]) -> None:
         temporary.replace(path)
     except OSError as error:
         raise MachineError(f"{path}: cannot be written: {error}.") from error
+
+
+def describe_shards(shards: Sequence[Sequence[Path]], folder: Path) -> list[Shard]:
+    """Returns what a manifest in a folder says of token stores that are here.
+
+    Raises:
+        DataError: A store cannot be opened.
+    """
+    return [tuple(_describe(prefix, folder) for prefix in shard) for shard in shards]
 
 
 def read_manifest(location: Location) -> list[Shard]:
@@ -112,7 +121,18 @@ def open_shards(
     Raises:
         DataError: The manifest cannot be used, or names URLs and there is no cache.
     """
-    shards = read_manifest(location)
+    return join_shards(read_manifest(location), make, num_examples, max_open, cache)
+
+
+def join_shards(
+    shards: list[Shard],
+    make: MakeDataset,
+    num_examples: Callable[[Shard], int],
+    max_open: int = 8,
+    cache: Path | None = None,
+) -> ShardedDataset:
+    """Returns the dataset of all shards, which are opened when they are needed; see open_shards."""
+    _check_alike(shards, "the shards")
     remote = [entry.prefix for shard in shards for entry in shard if is_url(entry.prefix)]
     if remote and cache is None:
         raise DataError(f"{remote[0]} is behind a URL: give a folder for copies of the shards.")

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from seqtrain.data.text_files import read_lines
+from seqtrain.data.text.lines import read_lines
 from seqtrain.errors import CheckpointError, DataError
 
 BOS, PADDING, EOS, UNKNOWN = range(4)

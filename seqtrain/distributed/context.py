@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,7 @@ import torch.distributed as dist
 # Its functions have the group that there is when it is imported, which torch does late, as their
 # default, and so would keep the group and its threads for ever.
 import torch.distributed.nn.functional
+from torch.distributed.rendezvous import rendezvous
 
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.orphans import end_with_launcher
@@ -152,12 +153,15 @@ class DistributedContext:
             gc.collect()
 
     def _join(self, backend: str, config: DistributedConfig, device: torch.device) -> None:
+        timeout = timedelta(seconds=patience(config))
         try:
+            store, _, _ = next(rendezvous("env://", self.rank, self.world_size, timeout=timeout))
             dist.init_process_group(
                 backend,
+                store=of_this_start(store),
                 rank=self.rank,
                 world_size=self.world_size,
-                timeout=timedelta(seconds=patience(config)),
+                timeout=timeout,
                 device_id=device if backend == "nccl" else None,
             )
         except (RuntimeError, ValueError) as error:
@@ -168,6 +172,16 @@ class DistributedContext:
                 f"(MASTER_ADDR:MASTER_PORT) with {backend}; are all processes running, and is the "
                 f"port free? ({reason})"
             ) from error
+
+
+def of_this_start(store: Any) -> Any:
+    """Returns the part of a store that belongs to this start of the processes.
+
+    torchrun keeps its store when it starts them again. An address of a process that is gone would
+    let the new ones wait for it.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"start-{attempt}", store)  # type: ignore[attr-defined] # exported at run time only
 
 
 def patience(config: DistributedConfig) -> float:

@@ -32,12 +32,13 @@ def require_same_parameters(
     for index, (name, _) in enumerate(named):
         values = [rank_sums[index] for rank_sums in by_rank]
         if len(set(values)) > 1:
-            usual = max(set(values), key=values.count)
+            usual = max(values, key=values.count)  # the first rank's, where no majority is
             odd = [str(rank) for rank, value in enumerate(values) if value != usual]
+            others = " (or the others have)" if 2 * len(odd) >= len(values) else ""
             raise DistributedError(
                 f"After update {num_updates} the parameter {name} is not the same on all ranks: "
-                f"rank {', '.join(odd)} has other bits. Its machine may be faulty, or a plug-in "
-                "draws or computes differently there. Continue from the last checkpoint."
+                f"rank {', '.join(odd)} has other bits{others}. Its machine may be faulty, or a "
+                "plug-in draws or computes differently there. Continue from the last checkpoint."
             )
 
 

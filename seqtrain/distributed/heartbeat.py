@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch.distributed as dist
 
+from seqtrain.distributed.context import of_this_start
 from seqtrain.errors import DistributedError
 
 PHASES = ("start", "data", "forward", "backward", "sums", "update", "evaluation", "saving")
@@ -113,9 +114,9 @@ class Watchdog:
                 self._report(earlier, self._published())
                 return
 
-    def _publish(self) -> None:
+    def _publish(self, reported: bool = False) -> None:
         if self._board is not None:
-            written = asdict(self._beat) | {"time": time.monotonic()}
+            written = asdict(self._beat) | {"time": time.monotonic(), "reported": reported}
             self._ignoring_lost_peers(lambda: self._write(json.dumps(written)))
 
     def _write(self, text: str) -> None:
@@ -149,6 +150,7 @@ class Watchdog:
             f"Stacks of rank {self._rank}:",
         ]
         print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201 # no log may be usable
+        self._publish(reported=True)
         faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)
         self._give_up()
 
@@ -159,7 +161,9 @@ class Watchdog:
             return "Raise distributed.timeout_seconds if a step may take so long."
         if not now:
             return "The first rank, or its machine, is gone."
-        silent = [rank for rank in now if now[rank] == earlier.get(rank)]
+        # A rank that has reported falls silent for that reason alone.
+        reported = {rank for rank in now if now[rank].get("reported")}
+        silent = [r for r in now if now[r] == earlier.get(r) and r not in reported]
         silent += [rank for rank in range(self._world_size) if rank not in now]
         if silent:
             return _named(silent, now, "gives no sign of life: stopped, or its machine is gone")
@@ -187,7 +191,7 @@ def open_board(timeout_seconds: float) -> Board | None:
         raise DistributedError(
             f"Cannot reach {address[0]}:{address[1]} a second time, for the watchdog."
         ) from error
-    return dist.PrefixStore("seqtrain-heartbeat", store)  # type: ignore[attr-defined] # as above
+    return dist.PrefixStore("seqtrain-heartbeat", of_this_start(store))  # type: ignore[attr-defined] # as above
 
 
 def _key(rank: int) -> str:

@@ -1,10 +1,14 @@
 """Options and results of search."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from seqtrain.batch import Batch
 from seqtrain.errors import ConfigError
+
+LIMITING_LENGTHS = "limiting_lengths"
+"""In a batch's extras: lengths to be taken for those of the sources in max_len_a * length."""
 
 
 @dataclass(kw_only=True)
@@ -27,6 +31,40 @@ class GenerationConfig:
     """Logits are divided by it: above 1 evens out the probabilities."""
     no_repeat_ngram_size: int = 0
     """No sequence of that many symbols is written twice; 0 allows all."""
+    unkpen: float = 0.0
+    """Taken off the log probability of the unknown symbol."""
+    prefix_size: int = 0
+    """Outputs begin with so many symbols of the target. A language model continues so many symbols
+    of each example; 0 for all of them."""
+    sampling: bool = False
+    """Draw `beam` outputs of each example from the model's probabilities instead of searching."""
+    sampling_topk: int = 0
+    """Draw from the so many most probable symbols; 0 for all."""
+    sampling_topp: float = 1.0
+    """Draw from the most probable symbols that have this probability together."""
+    sampling_minp: float = 0.0
+    """Draw from symbols with at least this share of the highest probability."""
+    sampling_typicalp: float = 1.0
+    """Draw from the symbols that have this probability together and whose information is nearest
+    to the entropy (Meister et al. 2022)."""
+    seed: int = 1
+    """Of sampling. What is drawn for an example depends on it and on the example's index alone."""
+    diverse_beam_groups: int = 0
+    """Groups of diverse beam search; must divide `beam`. 0 for plain beam search."""
+    diverse_beam_strength: float = 0.5
+    """What a symbol costs in a group for each time that earlier groups chose it."""
+    fairseq_max_tokens: int = 0
+    """Take the source length in max_len_a from the batch that fairseq-generate --max-tokens with
+    this value would make, as it does; 0 for the example's own, so that no output depends on other
+    examples."""
+    fairseq_ngrams: bool = False
+    """Repeat what fairseq does on a CPU with no_repeat_ngram_size: it compares with the unused end
+    of its buffer, so that it blocks nothing. Runs made by seqtrain-import have it set, so that
+    their outputs are fairseq's; false really blocks."""
+    retain_dropout: bool = False
+    """Leave dropout on, to sample models. Outputs then depend on the batch."""
+    lm_weight: float = 0.0
+    """Log probabilities of a language model are added with this weight, where one is given."""
 
     def __post_init__(self) -> None:
         if self.beam < 1:
@@ -34,6 +72,21 @@ class GenerationConfig:
         if not 1 <= self.nbest <= self.beam:
             raise ConfigError(
                 f"generation.nbest must be 1 to generation.beam ({self.beam}), got {self.nbest}."
+            )
+        if self.prefix_size < 0:
+            raise ConfigError(
+                f"generation.prefix_size must not be negative, got {self.prefix_size}."
+            )
+        if self.fairseq_max_tokens < 0:
+            raise ConfigError(
+                "generation.fairseq_max_tokens must not be negative, "
+                f"got {self.fairseq_max_tokens}."
+            )
+        self._check_sampling()
+        if self.diverse_beam_groups < 0 or self.beam % max(self.diverse_beam_groups, 1):
+            raise ConfigError(
+                f"generation.diverse_beam_groups must divide generation.beam ({self.beam}), "
+                f"got {self.diverse_beam_groups}."
             )
         if self.max_len_a < 0 or self.max_len_b < 0 or self.min_len < 0:
             raise ConfigError("generation.max_len_a, max_len_b and min_len must not be negative.")
@@ -43,6 +96,26 @@ class GenerationConfig:
             raise ConfigError(
                 "generation.no_repeat_ngram_size must not be negative, "
                 f"got {self.no_repeat_ngram_size}."
+            )
+
+    def _check_sampling(self) -> None:
+        if self.sampling and self.diverse_beam_groups:
+            raise ConfigError(
+                "generation.sampling and generation.diverse_beam_groups exclude each other."
+            )
+        if self.sampling_topk < 0:
+            raise ConfigError(
+                f"generation.sampling_topk must not be negative, got {self.sampling_topk}."
+            )
+        for name in ("sampling_topp", "sampling_typicalp"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ConfigError(
+                    f"generation.{name} must be above 0 and at most 1, got {getattr(self, name)}."
+                )
+        if not 0.0 <= self.sampling_minp < 1.0:
+            raise ConfigError(
+                "generation.sampling_minp must be at least 0 and below 1, "
+                f"got {self.sampling_minp}."
             )
 
 
@@ -67,3 +140,8 @@ class Generator(ABC):
     @abstractmethod
     def generate(self, batch: Batch) -> list[list[Hypothesis]]:
         """Returns the nbest hypotheses of each example, best first; empty for an empty batch."""
+
+    def stream(self, batches: Iterable[Batch]) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields (id, nbest hypotheses) of each example of all batches, in any order."""
+        for batch in batches:
+            yield from zip(batch.ids.tolist(), self.generate(batch), strict=True)

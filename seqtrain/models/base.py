@@ -101,6 +101,45 @@ class Model(nn.Module, ABC):
         return {}
 
 
+class Decoding(ABC):
+    """What a model keeps of the prefixes of some sentences while they are extended.
+
+    Each sentence has `width` prefixes of one length; one only, until the first `step` after it was
+    added.
+    """
+
+    takes_more: bool = True
+    """Sentences can be added to others, and of other lengths."""
+
+    @abstractmethod
+    def add(self, memory: dict[str, Tensor], prefix: Tensor) -> ModelOutput:
+        """Adds sentences behind those that are there, with one prefix each.
+
+        Args:
+            memory: From `encode`, one row for each; empty for a DecoderModel.
+            prefix: Symbol ids from the beginning, eos first, int64 [new sentences, time].
+
+        Returns:
+            The output for every position of the prefix, [new sentences, time, dim].
+        """
+
+    @abstractmethod
+    def step(self, symbols: Tensor, origins: Tensor) -> ModelOutput:
+        """Extends prefixes by a symbol each.
+
+        Args:
+            symbols: int64 [sentences, width].
+            origins: Which prefix of the same sentence each one extends, int64 [sentences, width].
+
+        Returns:
+            The output after the new prefixes, [sentences, width, dim].
+        """
+
+    @abstractmethod
+    def select(self, positions: Tensor) -> None:
+        """Keeps the sentences at these positions, in this order; int64 [sentences to keep]."""
+
+
 class AutoregressiveModel(Model):
     """A model that writes a target sequence from left to right.
 
@@ -127,6 +166,14 @@ class AutoregressiveModel(Model):
         Returns:
             The output, [rows, new positions, dim], and the state after the whole prefix.
         """
+
+    def decoding(self, width: int) -> Decoding | None:
+        """Returns a faster way to extend prefixes than `decode` with reordered states, if any.
+
+        Args:
+            width: Prefixes of each sentence.
+        """
+        return None
 
 
 class EncoderDecoderModel(AutoregressiveModel):

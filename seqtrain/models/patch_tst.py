@@ -19,6 +19,8 @@ from seqtrain.models.series_model import (
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.transformer_layers import EncoderLayer, LayerOptions
 
+NORMS = ("none", "layer")
+
 
 @dataclass(kw_only=True)
 class PatchTSTConfig(ModelConfig):
@@ -40,6 +42,9 @@ class PatchTSTConfig(ModelConfig):
     """Probability of dropping a value of embeddings and block outputs."""
     head_dropout: float = 0.0
     """The same before the map to the horizon."""
+    norm: str = "none"
+    """Normalisation before each block: none or layer. Windows are normalised already, and layer
+    normalisation, which takes the level of each patch away, learns long horizons worse."""
     window_norm: str = "standard"
     """What is taken from each window before and given back after: none, last or standard."""
 
@@ -49,6 +54,8 @@ class PatchTSTConfig(ModelConfig):
             name: getattr(self, name) for name in ("patch_size", "stride", "ffn_dim", "num_layers")
         }
         check_attention_sizes(self.dim, self.num_heads, counts, self.dropout)
+        if self.norm not in NORMS:
+            raise ConfigError(f"model.norm must be one of {', '.join(NORMS)}, got {self.norm!r}.")
         if not 0.0 <= self.head_dropout < 1.0:
             raise ConfigError(
                 f"model.head_dropout must be at least 0 and below 1, got {self.head_dropout}."
@@ -57,11 +64,12 @@ class PatchTSTConfig(ModelConfig):
 
 @register_model("patch_tst", config=PatchTSTConfig)
 class PatchTST(SeriesModel):
-    """PatchTST (Nie et al. 2023), supervised, with layer normalisation before each block.
+    """PatchTST (Nie et al. 2023), supervised, without normalisation between blocks.
 
-    The paper normalises over the batch after each block, which would make a result depend on how a
-    batch is split; its layers also hand attention scores on to the next, which these do not. With
-    look_back 336 there are 42 patches, the last of them over the last value repeated.
+    The paper normalises over the batch, which would make a result depend on how a batch is split.
+    Once trained, that is a fixed linear map of each feature; leaving it out is nearer to it than
+    layer normalisation is. The paper's layers also hand attention scores on to the next, which
+    these do not. With look_back 336 there are 42 patches, the last over the last value repeated.
     """
 
     def __init__(self, config: PatchTSTConfig, context: ModelContext) -> None:
@@ -79,10 +87,13 @@ class PatchTST(SeriesModel):
             dropout=config.dropout,
             activation_dropout=config.dropout,
             activation="gelu",
-            # What is not normalised reaches the head, as it does through the paper's batch norm.
             pre_norm=True,
         )
         self.layers = nn.ModuleList(EncoderLayer(options) for _ in range(config.num_layers))
+        if config.norm == "none":
+            for layer in self.layers:
+                layer.register_module("self_attn_layer_norm", nn.Identity())
+                layer.register_module("final_layer_norm", nn.Identity())
         self.dropout, self.head_dropout = Dropout(config.dropout), Dropout(config.head_dropout)
         self.head = nn.Linear(self.num_patches * config.dim, context.horizon * self.num_outputs)
 

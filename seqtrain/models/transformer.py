@@ -8,14 +8,17 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import (
+    Decoding,
     EncoderDecoderModel,
     ModelConfig,
     ModelContext,
     ModelOutput,
     register_model,
 )
+from seqtrain.models.cached_decoding import CachedDecoding
 from seqtrain.models.embedding_sharing import SHARING_CHOICES, shared_embeddings
 from seqtrain.modules.attention import MemoryProjection, causal_bias, padding_bias
+from seqtrain.modules.beam_cache import BeamCache
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
 from seqtrain.modules.layer_passes import is_dropped, run_layer
@@ -117,6 +120,7 @@ class TransformerModel(EncoderDecoderModel):
     ) -> None:
         super().__init__()
         self.max_target_positions = config.max_positions
+        self.num_heads = config.num_heads
         self.encoder = TransformerEncoder(config, source_embedding)
         self.decoder = TransformerDecoder(config, target_embedding, output_projection)
 
@@ -150,6 +154,23 @@ class TransformerModel(EncoderDecoderModel):
     ) -> tuple[ModelOutput, dict[str, Tensor]]:
         features, state = self.decoder(prefix, memory, state or {})
         return ModelOutput(features, self.decoder.output_projection), state
+
+    @override
+    def decoding(self, width: int) -> Decoding | None:
+        device = self.decoder.embed_tokens.weight.device
+        return CachedDecoding(self, width, self.num_heads, device)
+
+    def decode_symbols(
+        self,
+        symbols: Tensor,
+        positions: Tensor,
+        bias: Tensor,
+        memory: dict[str, Tensor],
+        caches: list[BeamCache],
+    ) -> ModelOutput:
+        """Reads one more symbol of each prefix (see `CachingModel`)."""
+        features = self.decoder.extend(symbols, positions, bias, memory, caches)
+        return ModelOutput(features, self.decoder.output_projection)
 
 
 class TransformerEncoder(nn.Module):
@@ -246,6 +267,23 @@ class TransformerDecoder(nn.Module):
             new_state[keys], new_state[values] = cached
         features = self.layer_norm(x)
         return features if packing is None else packing.unpack(features), new_state
+
+    def extend(
+        self,
+        symbols: Tensor,
+        positions: Tensor,
+        bias: Tensor,
+        memory: dict[str, Tensor],
+        caches: list[BeamCache],
+    ) -> Tensor:
+        """Returns the features of one more symbol of each prefix (see `CachingModel`)."""
+        x = self.dropout(self.embed_tokens(symbols, self.embed_positions.at(positions)[:, None]))
+        memory_bias = padding_bias(memory["padding_mask"], x.dtype)
+        for index, layer in enumerate(self.layers):
+            attended = (memory[f"keys.{index}"], memory[f"values.{index}"])
+            x, _ = layer(x, bias, attended, memory_bias, caches[index])
+        features: Tensor = self.layer_norm(x)
+        return features
 
 
 def _embed(

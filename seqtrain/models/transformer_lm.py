@@ -6,7 +6,14 @@ from typing import Self
 from torch import Tensor, nn
 from typing_extensions import override
 
-from seqtrain.models.base import DecoderModel, ModelContext, ModelOutput, register_model
+from seqtrain.models.base import (
+    DecoderModel,
+    Decoding,
+    ModelContext,
+    ModelOutput,
+    register_model,
+)
+from seqtrain.models.cached_decoding import CachedDecoding
 from seqtrain.models.transformer_stack import (
     TransformerStack,
     TransformerStackConfig,
@@ -15,6 +22,7 @@ from seqtrain.models.transformer_stack import (
     positions_in_documents,
 )
 from seqtrain.modules.attention import MASKED_SCORE
+from seqtrain.modules.beam_cache import BeamCache
 from seqtrain.modules.grouped_attention import AttentionMask
 
 
@@ -77,3 +85,19 @@ class TransformerLM(DecoderModel):
         mask = AttentionMask(None, prefix.size(1) - num_known, prefix.size(1), x)
         features, state = self.decoder.run(x, mask, num_known, state or {})
         return ModelOutput(features, self.output_projection), state
+
+    @override
+    def decoding(self, width: int) -> Decoding | None:
+        return CachedDecoding(self, width, 1, self.decoder.embed_tokens.weight.device)
+
+    def decode_symbols(
+        self,
+        symbols: Tensor,
+        positions: Tensor,
+        bias: Tensor,
+        memory: dict[str, Tensor],
+        caches: list[BeamCache],
+    ) -> ModelOutput:
+        """Reads one more symbol of each prefix (see `CachingModel`)."""
+        features = self.decoder.extend(symbols, positions, bias, caches)
+        return ModelOutput(features, self.output_projection)

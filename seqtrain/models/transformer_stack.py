@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.models.base import ModelConfig, ModelContext
+from seqtrain.modules.beam_cache import BeamCache
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
 from seqtrain.modules.feed_forward import FEED_FORWARD_ACTIVATIONS
@@ -206,6 +207,21 @@ class TransformerStack(nn.Module):
             x, cached = run_layer(layer, x, mask, rotation, cached, recompute=self.recompute)
             new_state[keys], new_state[values] = cached
         return self.norm(x), new_state
+
+    def extend(
+        self, symbols: Tensor, positions: Tensor, bias: Tensor, caches: list[BeamCache]
+    ) -> Tensor:
+        """Returns the features of one more symbol of each prefix (see `CachingModel`)."""
+        added = self.embed_positions
+        rows = None if added is None else added.at(positions)[:, None]
+        x = self.dropout(self.embed_tokens(symbols, rows))
+        # Of each sentence, for all its heads and prefixes.
+        rotation = None if self.rotary is None else self.rotary.at(positions)[:, None, None, None]
+        mask = AttentionMask(bias, bias.size(2), bias.size(3), x)
+        for index, layer in enumerate(self.layers):
+            x, _ = layer(x, mask, rotation, caches[index])
+        features: Tensor = self.norm(x)
+        return features
 
 
 def output_layer(

@@ -1,13 +1,16 @@
 """Multi-head attention with packed projections and cached keys and values."""
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqtrain.modules.dropout import Dropout
+from seqtrain.modules.linear import Linear
 from seqtrain.modules.packing import Packing
+from seqtrain.modules.short_softmax import softmax
 
 # Finite, so that a row in which everything is masked gives no NaN, and within float16. After
 # softmax it is exactly zero beside any score that a network produces.
@@ -93,7 +96,7 @@ def _attend_by_products(
         scores = torch.baddbmm(bias.to(queries.dtype), queries, keys.transpose(1, 2), alpha=scale)
     # In float32 at least: more exact, and for rows as short as these faster than in bfloat16.
     dtype = torch.promote_types(scores.dtype, torch.float32)
-    weights = dropout(torch.softmax(scores, dim=-1, dtype=dtype))
+    weights = dropout(softmax(scores, dtype))
     return torch.bmm(weights.to(values.dtype), values).view(batch, heads, num_queries, head)
 
 
@@ -135,6 +138,17 @@ def unpack_projections(packed: Tensor, parts: int, num_heads: int) -> list[Tenso
     return [split[:, index].flatten(0, 1) for index in range(parts)]
 
 
+class AppendingCache(Protocol):
+    """Keys and values of earlier positions, which new ones are written into."""
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes those of new positions, each [batch, heads, time, head]; returns all."""
+
+
+Cached = tuple[Tensor, Tensor] | AppendingCache
+"""Keys and values of earlier positions, each [batch, heads, past, head], or what holds them."""
+
+
 class SelfAttention(nn.Module):
     """Attention of every position to the positions of the same sequence.
 
@@ -147,8 +161,8 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.head = dim // num_heads
-        self.qkv_proj = nn.Linear(dim, 3 * dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.qkv_proj = Linear(dim, 3 * dim)
+        self.out_proj = Linear(dim, dim)
         self.dropout = Dropout(dropout)
         _initialize_inputs(self.qkv_proj)
         _initialize_output(self.out_proj)
@@ -157,7 +171,7 @@ class SelfAttention(nn.Module):
         self,
         x: Tensor,
         bias: Tensor | None,
-        cached: tuple[Tensor, Tensor] | None = None,
+        cached: Cached | None = None,
         packing: Packing | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Mixes positions.
@@ -165,16 +179,18 @@ class SelfAttention(nn.Module):
         Args:
             x: New positions, [batch, time, dim]; with a packing [rows, dim].
             bias: Added to the scores (see `padding_bias`, `causal_bias`).
-            cached: Keys and values of earlier positions, each [batch, heads, past, head].
+            cached: Keys and values of earlier positions.
             packing: Where the rows belong, if x is rows.
 
         Returns:
             In the shape of x, and the keys and values of all positions so far.
         """
         queries, keys, values = split_heads(self.qkv_proj(x), 3, self.head, packing)
-        if cached is not None:
+        if isinstance(cached, tuple):
             keys = torch.cat([cached[0], keys], dim=2)
             values = torch.cat([cached[1], values], dim=2)
+        elif cached is not None:
+            keys, values = cached.append(keys, values)
         mixed = attend(queries, keys, values, bias, self.dropout, packing)
         return self.out_proj(mixed), (keys, values)
 
@@ -191,8 +207,8 @@ class CrossAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.head = dim // num_heads
-        self.q_proj = nn.Linear(dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
         self.dropout = Dropout(dropout)
         _initialize_inputs(self.q_proj)
         _initialize_output(self.out_proj)
@@ -230,7 +246,7 @@ class MemoryProjection(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.head = dim // num_heads
-        self.kv_proj = nn.Linear(dim, 2 * dim)
+        self.kv_proj = Linear(dim, 2 * dim)
         _initialize_inputs(self.kv_proj)
 
     def forward(self, encoded: Tensor, packing: Packing | None = None) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqtrain.modules.attention import causal_bias
+from seqtrain.modules.attention import Cached, causal_bias
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.rotary import rotate
 
@@ -126,7 +126,7 @@ class GroupedAttention(nn.Module):
         x: Tensor,
         mask: AttentionMask,
         rotation: Tensor | None = None,
-        cached: tuple[Tensor, Tensor] | None = None,
+        cached: Cached | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Mixes positions.
 
@@ -134,7 +134,7 @@ class GroupedAttention(nn.Module):
             x: New positions, [batch, time, dim].
             mask: Who sees what.
             rotation: Turns queries and keys (see `RotaryPositions`).
-            cached: Keys and values of earlier positions, each [batch, key heads, past, head].
+            cached: Keys and values of earlier positions.
 
         Returns:
             [batch, time, dim], and the keys and values of all positions so far.
@@ -146,8 +146,10 @@ class GroupedAttention(nn.Module):
         if rotation is not None:
             turned = rotate(turned, rotation)
         queries, keys = turned[:, :, :-1], turned[:, :, -1]
-        if cached is not None:
+        if isinstance(cached, tuple):
             keys = torch.cat([cached[0], keys], dim=2)
             values = torch.cat([cached[1], values], dim=2)
+        elif cached is not None:
+            keys, values = cached.append(keys, values)
         mixed = attend_in_groups(queries, keys, values, mask, self.dropout)
         return self.out_proj(mixed), (keys, values)

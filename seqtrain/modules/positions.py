@@ -56,6 +56,10 @@ class Positions(nn.Module):
             )
         return self.rows()[self.first + start : self.first + start + length]
 
+    def at(self, positions: Tensor) -> Tensor:
+        """Returns the rows of single positions, [positions, dim]; they must be in the table."""
+        return self.rows()[self.first + positions]
+
     def rows(self) -> Tensor:
         """Returns the table, [rows, dim]."""
         raise NotImplementedError

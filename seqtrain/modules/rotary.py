@@ -55,5 +55,12 @@ class RotaryPositions(nn.Module):
                 f"A sequence has {start + length} positions, but model.max_positions is "
                 f"{self.max_positions}. Raise it, or leave out longer examples."
             )
-        rows = self.table[start : start + length]
-        return torch.view_as_complex(rows if rows.dtype == torch.float64 else rows.float())
+        return _as_complex(self.table[start : start + length])
+
+    def at(self, positions: Tensor) -> Tensor:
+        """Returns the rotation of single positions, complex [positions, head / 2]."""
+        return _as_complex(self.table[positions])
+
+
+def _as_complex(rows: Tensor) -> Tensor:
+    return torch.view_as_complex(rows if rows.dtype == torch.float64 else rows.float())

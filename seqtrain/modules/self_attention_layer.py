@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from seqtrain.modules.attention import Cached
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.feed_forward import build_feed_forward
 from seqtrain.modules.grouped_attention import AttentionMask, GroupedAttention
@@ -74,7 +75,7 @@ class SelfAttentionLayer(nn.Module):
         x: Tensor,
         mask: AttentionMask,
         rotation: Tensor | None,
-        cached: tuple[Tensor, Tensor] | None,
+        cached: Cached | None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Runs the layer on new positions.
 
@@ -88,12 +89,12 @@ class SelfAttentionLayer(nn.Module):
             [batch, time, dim], and the keys and values of all positions so far.
         """
         if self.pre_norm:
-            mixed, cached = self.self_attn(self.self_attn_norm(x), mask, rotation, cached)
+            mixed, known = self.self_attn(self.self_attn_norm(x), mask, rotation, cached)
             x = x + self.dropout(mixed)
-            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), cached
-        mixed, cached = self.self_attn(x, mask, rotation, cached)
+            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), known
+        mixed, known = self.self_attn(x, mask, rotation, cached)
         x = self.self_attn_norm(x + self.dropout(mixed))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x))), cached
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x))), known
 
     def _initialize(self, options: SelfAttentionOptions) -> None:
         """Normal weights; those that write to the residual stream shrink with the depth.

@@ -3,22 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqtrain.modules.attention import CrossAttention, SelfAttention
+from seqtrain.modules.attention import Cached, CrossAttention, SelfAttention
 from seqtrain.modules.dropout import Dropout
+from seqtrain.modules.linear import Linear
 from seqtrain.modules.packing import Packing
 
 
-def _relu(x: Tensor) -> Tensor:
-    # A fresh product whose value no gradient needs may be overwritten. A product of three
-    # dimensions is a view of it, where autograd would copy all of it, twice.
-    return torch.relu_(x) if x.dim() == 2 else torch.relu(x)
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": _relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": _same, "gelu": F.gelu}
+"""What is left to do behind the first layer of a feed-forward block, which does the ReLU itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class _Layer(nn.Module):
         self.pre_norm = options.pre_norm
         self.self_attn = SelfAttention(options.dim, options.num_heads, options.attention_dropout)
         self.self_attn_layer_norm = nn.LayerNorm(options.dim)
-        self.fc1 = _xavier_linear(options.dim, options.ffn_dim)
+        self.fc1 = _xavier_linear(options.dim, options.ffn_dim, options.activation == "relu")
         self.fc2 = _xavier_linear(options.ffn_dim, options.dim)
         self.final_layer_norm = nn.LayerNorm(options.dim)
         self.activation = ACTIVATIONS[options.activation]
@@ -106,7 +105,7 @@ class DecoderLayer(_Layer):
         bias: Tensor | None,
         memory: tuple[Tensor, Tensor],
         memory_bias: Tensor,
-        cached: tuple[Tensor, Tensor] | None,
+        cached: Cached | None,
         packing: Packing | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Runs the layer on new positions.
@@ -123,20 +122,16 @@ class DecoderLayer(_Layer):
             In the shape of x, and the keys and values of all positions so far.
         """
         before, after = self._around(self.self_attn_layer_norm)
-        mixed, cached = self.self_attn(before(x), bias, cached, packing)
+        mixed, known = self.self_attn(before(x), bias, cached, packing)
         x = after(x + self.dropout(mixed))
         before, after = self._around(self.encoder_attn_layer_norm)
         mixed = self.encoder_attn(before(x), memory, memory_bias, packing)
         x = after(x + self.dropout(mixed))
-        return self._feed_forward(x), cached
+        return self._feed_forward(x), known
 
 
-def _same(x: Tensor) -> Tensor:
-    return x
-
-
-def _xavier_linear(inputs: int, outputs: int) -> nn.Linear:
-    linear = nn.Linear(inputs, outputs)
+def _xavier_linear(inputs: int, outputs: int, relu: bool = False) -> Linear:
+    linear = Linear(inputs, outputs, relu)
     nn.init.xavier_uniform_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear

@@ -158,9 +158,12 @@ class OptimizerWrapper(ABC):
         gradients = self._gradients()
         if not gradients:
             return torch.zeros((), device=next(iter(self.parameters.values())).device)
-        norm = nn.utils.get_total_norm(gradients)
+        norms = torch._foreach_norm(gradients)
+        norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
         if max_norm > 0:
             factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+            if factor.device.type == "cpu" and factor == 1.0:
+                return norm  # where looking costs less than a pass over all gradients
             torch._foreach_mul_(gradients, torch.where(torch.isfinite(factor), factor, 1.0))
         return norm
 

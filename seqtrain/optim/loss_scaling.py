@@ -31,7 +31,7 @@ class LossScaler:
         """Returns the loss to take gradients of; float32 at least, for float16 may not hold it."""
         return loss.to(torch.promote_types(loss.dtype, torch.float32)) * self.scale
 
-    def report(self, applied: bool, grad_norm: Tensor, lr: float) -> None:
+    def report(self, applied: bool, grad_norm: float, lr: float) -> None:
         """Chooses the factor of the next update.
 
         Args:
@@ -52,7 +52,7 @@ class LossScaler:
         if self.scale / 2.0 < self._min_scale:
             raise NumericError(
                 f"The gradient is not finite even with a loss scale of {self.scale:g}, and "
-                f"precision.min_scale is {self._min_scale:g} (norm {float(grad_norm)}, lr "
+                f"precision.min_scale is {self._min_scale:g} (norm {grad_norm}, lr "
                 f"{lr:.4g}). The newest checkpoint is unharmed: lower optimizer.lr or "
                 "optimization.clip_norm, or train with precision.dtype=bf16 or fp32."
             )

@@ -102,7 +102,7 @@ class Precision:
         """Returns the factor on gradients that also undoes what `scaled` did."""
         return factor if self.scaler is None else factor / self.scaler.scale
 
-    def report(self, applied: bool, grad_norm: Tensor, lr: float) -> None:
+    def report(self, applied: bool, grad_norm: float, lr: float) -> None:
         """Learns how an update went; see `LossScaler.report`."""
         if self.scaler is not None:
             self.scaler.report(applied, grad_norm, lr)

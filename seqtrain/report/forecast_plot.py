@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seqtrain.data.text_files import read_lines
+from seqtrain.data.text.lines import read_lines
 from seqtrain.errors import ConfigError, DataError, MachineError
 
 MAX_LINE_BYTES = 1 << 28

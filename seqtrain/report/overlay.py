@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqtrain.data.labelled_store import IGNORED
+from seqtrain.data.labelled.store import IGNORED
 from seqtrain.errors import ConfigError, MachineError
 
 Array = npt.NDArray[Any]

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from seqtrain.registry import ComponentConfig, Registry
 
 
@@ -29,6 +32,19 @@ class Scorer(ABC):
             hypotheses: One text for each example.
             references: One or more acceptable texts for each example, in the same order.
         """
+
+    def statistics(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> npt.NDArray[np.float64] | None:
+        """Returns numbers of each example, [examples, numbers], whose totals give the score.
+
+        None where there are no such numbers; then a resampled corpus is scored anew.
+        """
+        return None
+
+    def score_of(self, totals: npt.NDArray[np.float64]) -> dict[str, float]:
+        """Returns what `score` does, from the totals of `statistics`, [numbers]."""
+        raise NotImplementedError(f"scorer={self.config.name} has no statistics.")
 
     def signature(self) -> str:
         """Returns what makes the figure comparable with others; empty if nothing does."""

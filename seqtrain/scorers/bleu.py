@@ -1,14 +1,12 @@
 """BLEU of a corpus, as sacrebleu computes it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sacrebleu.metrics.bleu import BLEU
-from typing_extensions import override
 
 from seqtrain.errors import ConfigError, MachineError
-from seqtrain.scorers.base import Scorer, ScorerConfig, register_scorer
-from seqtrain.scorers.references import check_references, reference_documents
+from seqtrain.scorers.base import ScorerConfig, register_scorer
+from seqtrain.scorers.sacrebleu_metric import SacrebleuScorer
 
 TOKENIZERS = ("13a", "intl", "char", "zh", "none", "ja-mecab", "ko-mecab", "flores101", "flores200")
 
@@ -31,30 +29,15 @@ class BleuConfig(ScorerConfig):
 
 
 @register_scorer("bleu", config=BleuConfig)
-class Bleu(Scorer):
+class Bleu(SacrebleuScorer):
     """Corpus BLEU with up to 4-grams, from 0 to 100."""
 
     def __init__(self, config: BleuConfig) -> None:
-        super().__init__(config)
         try:
-            self._metric = BLEU(tokenize=config.tokenize, lowercase=config.lowercase)
+            metric = BLEU(tokenize=config.tokenize, lowercase=config.lowercase)
         except (RuntimeError, ImportError) as error:
             raise MachineError(
                 f"scorer.tokenize={config.tokenize} needs another package: "
                 f"{' '.join(str(error).split())}"
             ) from error
-        self._signature = ""
-
-    @override
-    def score(
-        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
-    ) -> dict[str, float]:
-        check_references(hypotheses, references)
-        score = self._metric.corpus_score(hypotheses, reference_documents(references))
-        self._signature = str(self._metric.get_signature())
-        return {"bleu": score.score}
-
-    @override
-    def signature(self) -> str:
-        """Returns sacrebleu's signature; it tells the number of references, so after scoring."""
-        return self._signature
+        super().__init__(config, "bleu", metric)

@@ -150,6 +150,10 @@ class Task(ABC):
         """Returns the acceptable texts of each example of a split, by example index."""
         raise NotImplementedError(f"task={self.config.name} has no reference texts.")
 
+    def scoring_dataset(self, sources: Sequence[str], targets: Sequence[str]) -> Dataset:
+        """Returns raw lines with their targets as a dataset."""
+        raise NotImplementedError(f"task={self.config.name} does not score given lines.")
+
     def inference_dataset(self, lines: Sequence[str]) -> Dataset:
         """Returns raw input lines as a dataset without targets."""
         raise NotImplementedError(f"task={self.config.name} does not read raw lines.")

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing_extensions import override
 
 from seqtrain.data.dataset import Dataset
-from seqtrain.data.denoising import DenoisingConfig
-from seqtrain.data.denoising_dataset import DenoisingDataset
-from seqtrain.data.monolingual_data import TextData
+from seqtrain.data.noise.denoising import DenoisingConfig
+from seqtrain.data.noise.denoising_dataset import DenoisingDataset
+from seqtrain.data.noise.word_marks import WordMarks
+from seqtrain.data.text.monolingual_data import TextData
 from seqtrain.data.vocabulary import EOS, PADDING
-from seqtrain.data.word_marks import WordMarks
 from seqtrain.models.base import ModelContext
 from seqtrain.tasks.base import register_task
 from seqtrain.tasks.masked_lm import MASK

@@ -13,13 +13,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from seqtrain.batch import Batch
-from seqtrain.data.byte_streams import as_location
 from seqtrain.data.dataset import Dataset
-from seqtrain.data.series_data import SeriesData, SeriesSettings
-from seqtrain.data.series_folder import open_series, write_series
-from seqtrain.data.series_source import SeriesTable, read_series
-from seqtrain.data.series_time import as_text
-from seqtrain.data.series_windows import FORECAST_TIME
+from seqtrain.data.series.data import SeriesData, SeriesSettings
+from seqtrain.data.series.folder import open_series, write_series
+from seqtrain.data.series.source import SeriesTable, read_series
+from seqtrain.data.series.time_features import as_text
+from seqtrain.data.series.windows import FORECAST_TIME
+from seqtrain.data.text.byte_streams import as_location
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import ModelContext, ModelOutput

@@ -8,19 +8,19 @@ from typing import Any, ClassVar, Self
 
 from typing_extensions import override
 
-from seqtrain.data.byte_streams import as_location
 from seqtrain.data.dataset import Dataset
-from seqtrain.data.labelled_data import (
+from seqtrain.data.labelled.data import (
     LabelledData,
     encode_inputs,
     load_raw_labelled,
     open_labelled,
     prepare_labelled,
 )
-from seqtrain.data.labelled_dataset import ExampleTransform, LabelledDataset
-from seqtrain.data.labelled_info import LabelledInfo
-from seqtrain.data.labelled_settings import TRAIN, LabelledSettings
-from seqtrain.data.labelled_store import IGNORED, LabelledStore
+from seqtrain.data.labelled.dataset import ExampleTransform, LabelledDataset
+from seqtrain.data.labelled.info import LabelledInfo
+from seqtrain.data.labelled.settings import TRAIN, LabelledSettings
+from seqtrain.data.labelled.store import IGNORED, LabelledStore
+from seqtrain.data.text.byte_streams import as_location
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.models.base import ModelContext

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from seqtrain.batch import Batch
-from seqtrain.data.augment_cutmix import CutMix, OneOf
-from seqtrain.data.augment_series import RandAugment
-from seqtrain.data.labelled_dataset import ExampleTransform
-from seqtrain.data.labelled_info import VALUES
-from seqtrain.data.labelled_store import IGNORED
-from seqtrain.data.mixup import Mixup
+from seqtrain.data.labelled.augment import RandAugment
+from seqtrain.data.labelled.cutmix import CutMix, OneOf
+from seqtrain.data.labelled.dataset import ExampleTransform
+from seqtrain.data.labelled.info import VALUES
+from seqtrain.data.labelled.mixup import Mixup
+from seqtrain.data.labelled.store import IGNORED
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import ModelOutput

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from seqtrain.batch import Batch
-from seqtrain.data.labelled_dataset import ExampleTransform, LabelledDataset
-from seqtrain.data.labelled_info import VALUES
-from seqtrain.data.labelled_store import IGNORED, LabelledStore
-from seqtrain.data.random_views import PieceStore, RandomView
+from seqtrain.data.labelled.dataset import ExampleTransform, LabelledDataset
+from seqtrain.data.labelled.info import VALUES
+from seqtrain.data.labelled.random_views import PieceStore, RandomView
+from seqtrain.data.labelled.store import IGNORED, LabelledStore
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import ModelContext, ModelOutput

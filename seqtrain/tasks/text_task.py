@@ -8,14 +8,14 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from seqtrain.data.byte_streams import as_location
 from seqtrain.data.dataset import Dataset
-from seqtrain.data.monolingual_data import TextData, load_raw_text
-from seqtrain.data.monolingual_open import open_text
-from seqtrain.data.monolingual_preprocess import prepare_text
-from seqtrain.data.monolingual_text import BLANK, FILE, LINE, TextSettings
 from seqtrain.data.prepare_options import PrepareOptions
 from seqtrain.data.side import Side
+from seqtrain.data.text.byte_streams import as_location
+from seqtrain.data.text.monolingual_data import TextData, load_raw_text
+from seqtrain.data.text.monolingual_open import open_text
+from seqtrain.data.text.monolingual_preprocess import prepare_text
+from seqtrain.data.text.monolingual_text import BLANK, FILE, LINE, TextSettings
 from seqtrain.data.token_blocks import BREAK_MODES, TokenBlocks
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
 from seqtrain.errors import ConfigError, DataError

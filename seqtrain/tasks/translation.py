@@ -2,28 +2,35 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from typing_extensions import override
 
-from seqtrain.data.byte_streams import as_location
-from seqtrain.data.corpus import TRAIN
 from seqtrain.data.dataset import Dataset
-from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
 from seqtrain.data.mixed_dataset import mix_pairs
 from seqtrain.data.pair_dataset import PairDataset
-from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
-from seqtrain.data.parallel_text import ParallelSettings
 from seqtrain.data.prepare_options import PrepareOptions
-from seqtrain.data.preprocess import open_prepared, prepare_parallel
+from seqtrain.data.shard_manifest import num_entries
 from seqtrain.data.side import Side
+from seqtrain.data.text.byte_streams import as_location
+from seqtrain.data.text.corpus import TRAIN
+from seqtrain.data.text.fairseq_data import is_fairseq_folder, open_fairseq
+from seqtrain.data.text.parallel_data import ParallelData, load_raw_parallel
+from seqtrain.data.text.parallel_preprocess import (
+    open_prepared,
+    prepare_parallel,
+    training_prefixes,
+)
+from seqtrain.data.text.parallel_text import ParallelSettings
 from seqtrain.data.token_store import TokenStore
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
+from seqtrain.data.training_shards import ShardOptions, list_shards, open_training_shards
 from seqtrain.data.vocabulary import EOS, PADDING
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
-from seqtrain.generation.beam_search import BeamSearch
+from seqtrain.generation.build import build_search
 from seqtrain.models.base import EncoderDecoderModel, Model, ModelContext
 from seqtrain.scorers.base import SCORERS, Scorer
 from seqtrain.tasks.base import Task, TaskConfig, register_task
@@ -79,6 +86,8 @@ class TranslationConfig(TaskConfig):
     mixed_temperature: float = 1.0
     """Without weights, proportions are size ** (1 / this): 1 takes every pair once an epoch, more
     takes small corpora more often."""
+    shards: ShardOptions = field(default_factory=ShardOptions)
+    """Training text in many prepared folders of which only a few are open at once."""
     reference_separator: str = ""
     """If set, a target line of an evaluation text may hold several right answers, separated by
     it: the loss is measured on the first, and scorers accept any."""
@@ -148,6 +157,10 @@ class TranslationTask(Task):
     def prepare_with(
         cls, config: TranslationConfig, out: Path, options: PrepareOptions
     ) -> list[str]:
+        if config.shards.parts:
+            first = open_prepared(Path(config.vocabulary_from or config.shards.parts[0]))
+            prefixes = partial(training_prefixes, source=first.source, target=first.target)
+            return list_shards(config.shards, prefixes, out)
         settings = parallel_settings(config)
         if not config.vocabulary_from:
             return prepare_parallel(settings, out, options)
@@ -187,8 +200,15 @@ class TranslationTask(Task):
                 f"There are: {', '.join(self.splits()) or 'none'}."
             )
         if split not in self._datasets:
-            self._datasets[split] = PairDataset(*self._data.stores(split))
+            sharded = split == TRAIN and self.config.shards.parts
+            pairs = PairDataset(*self._data.stores(split)) if not sharded else self._shards()
+            self._datasets[split] = pairs
         return self._datasets[split]
+
+    def _shards(self) -> Dataset:
+        sizes = [len(self.source.vocabulary), len(self.target.vocabulary)]
+        prefixes = partial(training_prefixes, source=self.source, target=self.target)
+        return open_training_shards(self.config.shards, prefixes, _pairs, num_entries, sizes)
 
     @override
     def vocabularies(self) -> dict[str, list[str]]:
@@ -211,7 +231,7 @@ class TranslationTask(Task):
         usable = [model for model in models if isinstance(model, EncoderDecoderModel)]
         if len(usable) != len(models):
             raise ConfigError("task=translation searches with encoder-decoder models only.")
-        return BeamSearch(usable, config, self.context)
+        return build_search(usable, config, self.context)
 
     @override
     def decode(self, hypothesis: Hypothesis) -> str:
@@ -223,11 +243,20 @@ class TranslationTask(Task):
         return [] if self._data is None else self._data.references(split)
 
     @override
+    def scoring_dataset(self, sources: Sequence[str], targets: Sequence[str]) -> Dataset:
+        return PairDataset(_store(self.source, sources), _store(self.target, targets))
+
+    @override
     def inference_dataset(self, lines: Sequence[str]) -> Dataset:
-        store = TokenStore.from_sequences(
-            [self.source.encode(line) for line in lines], len(self.source.vocabulary)
-        )
-        return PairDataset(store)
+        return PairDataset(_store(self.source, lines))
+
+
+def _store(side: Side, lines: Sequence[str]) -> TokenStore:
+    return TokenStore.from_sequences([side.encode(line) for line in lines], len(side.vocabulary))
+
+
+def _pairs(stores: Sequence[TokenStore]) -> Dataset:
+    return PairDataset(stores[0], stores[1])
 
 
 def _open_folder(config: TranslationConfig) -> ParallelData:

@@ -1,7 +1,7 @@
 """Evaluates a split: the criterion's metrics, and the scores of generated outputs."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,14 +11,16 @@ from seqtrain.criteria.base import Criterion
 from seqtrain.data.batching import DatasetConfig
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.epoch_iterator import EpochIterator
+from seqtrain.data.fairseq_batches import padded_source_lengths
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import DataError
-from seqtrain.generation.base import GenerationConfig, Hypothesis
+from seqtrain.generation.base import LIMITING_LENGTHS, GenerationConfig, Hypothesis
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model, ModelOutput
 from seqtrain.optim.precision import Precision
 from seqtrain.tasks.base import Task
 from seqtrain.training.loss_module import evaluate_batch
+from seqtrain.training.reference_scores import reference_scores
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,36 @@ class Evaluator:
         return [text for _, text in sorted(gathered)]
 
     def hypotheses(self, dataset: Dataset) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields (example index, nbest hypotheses) of this rank's examples, batch by batch."""
+        """Yields (example index, nbest hypotheses) of this rank's examples, in any order."""
         generator = self.task.build_generator([self.model], self.generation)
+        found = generator.stream(self._inputs(dataset))
+        while True:
+            with self.precision.autocast():  # not while the caller works
+                item = next(found, None)
+            if item is None:
+                return
+            yield item
+
+    def _inputs(self, dataset: Dataset) -> Iterator[Batch]:
+        """Yields the batches of a search, on the device."""
+        max_tokens = self.generation.fairseq_max_tokens
+        lengths = padded_source_lengths(dataset.lengths, max_tokens) if max_tokens else None
         for batch in self._batches(dataset):
-            with self.precision.autocast():
-                found = generator.generate(batch.to(self.device))
-            yield from zip(batch.ids.tolist(), found, strict=True)
+            if lengths is not None:
+                longest = torch.from_numpy(lengths[batch.ids.numpy()])
+                batch = replace(batch, extras=batch.extras | {LIMITING_LENGTHS: longest})
+            yield batch.to(self.device)
+
+    def reference_scores(self, dataset: Dataset) -> Iterator[tuple[int, Hypothesis]]:
+        """Yields (example index, its target with scores) of this rank's examples."""
+        self.model.eval()
+        for batch in self._batches(dataset):
+            batch = batch.to(self.device)
+            with torch.no_grad(), self.precision.autocast():
+                output: ModelOutput = self.model(**batch.inputs)
+                yield from reference_scores(
+                    output, batch, self.task.context, self.generation.lenpen
+                )
 
     def predictions(self, dataset: Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yields (example index, plain values) of this rank's examples, batch by batch."""

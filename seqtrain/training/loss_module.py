@@ -16,18 +16,28 @@ from seqtrain.optim.precision import Precision
 
 
 class LossModule(nn.Module):
-    """Model and criterion as one module, so that every parameter is used inside its forward."""
+    """Model and criterion as one module, so that every parameter is used inside its forward.
 
-    def __init__(self, model: Model, criterion: Criterion) -> None:
+    Args:
+        model: Trained.
+        criterion: Trained with it, if it has parameters.
+        world_size: Number of ranks. With several, the graph of the loss reaches every parameter.
+    """
+
+    def __init__(self, model: Model, criterion: Criterion, world_size: int = 1) -> None:
         super().__init__()
         self.model = model
         self.criterion = criterion
+        self._world_size = world_size
 
     def forward(self, batch: Batch) -> LossOutput:
-        """Returns the summed loss of a batch; its graph reaches every parameter."""
+        """Returns the summed loss of a batch."""
         loss: LossOutput = self.criterion(self.model, batch)
+        total = loss.total
+        if self._world_size > 1:
+            total = reaching_all(total, self.parameters())
         # Without the output: nothing that backward does not need is held until it has run.
-        return replace(loss, total=reaching_all(loss.total, self.parameters()), output=None)
+        return replace(loss, total=total, output=None)
 
 
 @torch.no_grad()

@@ -130,7 +130,7 @@ class Profile(Callback):
         self._end = self._first + config.timed_updates
         self._seen = 0
         self._is_done = False
-        self._targets = torch.zeros((), dtype=torch.float64)
+        self._targets = 0.0
         self._waited = 0.0
         self._clock: PartClock | None = None
         self._recorder: profile | None = None
@@ -154,7 +154,7 @@ class Profile(Callback):
         self._seen += 1
         if self._clock is None or self._is_done:
             return None
-        self._targets = self._targets + result.counts.num_targets.to("cpu")
+        self._targets += result.counts.num_targets
         if self._seen == self._end + self.config.traced_updates:
             self._stop(trainer)
         return None
@@ -184,7 +184,7 @@ class Profile(Callback):
         seconds = clock.seconds | {"data": waited, "rest": clock.seconds["rest"] - waited}
         self.breakdown = Breakdown(
             num_updates=self._seen - self._first,
-            num_targets=float(self._targets),
+            num_targets=self._targets,
             seconds=seconds,
         )
         self._write(self.breakdown)

@@ -253,6 +253,8 @@ CHANGEABLE_ON_RESUME = (
     "debug",
     "profile",
     "task.data",
+    "task.shards.parts",
+    "task.shards.cache",
     "dataset.num_workers",
     "dataset.prefetch",
     "dataset.timeout_seconds",

@@ -17,8 +17,7 @@ def skip_lines(result: StepResult, num_updates: int, faults: Sequence[str]) -> l
     if result.ran_out_of_memory:
         why = "memory ran out"
     else:
-        norm = float(result.grad_norm)
-        why = f"its gradient is not finite (norm {norm}, lr {result.lr:.4g})"
+        why = f"its gradient is not finite (norm {result.grad_norm}, lr {result.lr:.4g})"
     return [f"update {num_updates + 1} skipped: {why}", *(f"  {line}" for line in faults)]
 
 

@@ -12,7 +12,7 @@ from seqtrain.checkpoint.load import LoadedCheckpoint, applying, read_checkpoint
 from seqtrain.checkpoint.retention import apply_retention, best_checkpoint, record_score
 from seqtrain.checkpoint.weights import WEIGHT_PARTS
 from seqtrain.config_schema import parse_section
-from seqtrain.errors import ConfigError, MachineError, SeqtrainError
+from seqtrain.errors import CheckpointError, ConfigError, MachineError, SeqtrainError
 from seqtrain.training.build import Run, build_log_writers
 from seqtrain.training.callbacks.base import Callback, Request
 from seqtrain.training.log_writers.fan_out import LogFanOut
@@ -401,7 +401,10 @@ class TrainLoop:
 
     def _load_loop_state(self, loop: Mapping[str, Any]) -> Mapping[str, Any]:
         """Takes the loop's part of a checkpoint; returns where the log stood."""
-        self.state = parse_section(LoopState(), loop["state"], "loop.state")
+        try:
+            self.state = parse_section(LoopState(), loop["state"], "loop.state")
+        except ConfigError as error:
+            raise CheckpointError(str(error)) from error
         self.state.num_restarts += 1
         self._interval.load_state_dict(loop["interval"])
         self._epoch.load_state_dict(loop["epoch"])

@@ -1,5 +1,6 @@
 """The Trainer: performs one update at a time, and saves and restores all that an update changes."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -55,17 +56,17 @@ class UpdateHooks:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateCounts:
-    """What an update was made of, summed over micro-batches and ranks; float64 scalars."""
+    """What an update was made of, summed over micro-batches and ranks."""
 
-    num_targets: Tensor
-    num_examples: Tensor
-    num_tokens: Tensor
-    num_positions: Tensor
+    num_targets: float
+    num_examples: float
+    num_tokens: float
+    num_positions: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What one update did. Figures stay tensors until somebody logs them."""
+    """What one update did. The criterion's figures stay tensors until somebody logs them."""
 
     applied: bool
     """False: the gradient was not finite, or memory ran out on some rank; neither parameters nor
@@ -73,7 +74,7 @@ class StepResult:
     metrics: Metrics
     """The criterion's, over all ranks; empty if the update was skipped."""
     counts: UpdateCounts
-    grad_norm: Tensor
+    grad_norm: float
     lr: float
     loss_scale: float | None = None
     """Factor on the loss; None if there is none. One that was too large has been lowered."""
@@ -123,7 +124,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.loss_module = wrap_data_parallel(
-            LossModule(self.model, self.criterion), self.collectives, self.distributed
+            LossModule(self.model, self.criterion, self.collectives.world_size),
+            self.collectives,
+            self.distributed,
         )
         self._stop_requested = False
         self._followers = [m for m in self.loss_module.modules() if isinstance(m, FollowsUpdates)]
@@ -136,13 +139,13 @@ class Trainer:
         When a result is yielded, the iterator stands after that update's micro-batches, so that
         a checkpoint saved now continues with the next one.
         """
-        self.loss_module.train()
+        self._enter_training_mode()
         self.beat("data")
         for group in iterator.groups(self.settings.update_freq):
             result = self.train_step(group.batches, group.first_index, group.is_last)
             iterator.advance(group)
             yield result
-            self.loss_module.train()  # whoever received the result may have validated
+            self._enter_training_mode()  # whoever received the result may have validated
             self.beat("data")
 
     def train_step(
@@ -188,7 +191,7 @@ class Trainer:
             module.update_number = self.num_updates + 1
         self._faults = []
         metrics = Metrics()
-        totals = torch.zeros(8, dtype=torch.float64, device=self.device)
+        counts, loss_sum = [0, 0, 0, 0], torch.zeros((), dtype=torch.float64, device=self.device)
         for index, batch in enumerate(micro_batches):
             rng.seed(self.settings.seed, "update", self.num_updates, first_index + index)
             is_last = index == len(micro_batches) - 1
@@ -198,10 +201,11 @@ class Trainer:
             with gradient_sync(self.loss_module, enabled=is_last):
                 loss = self._forward_and_backward(batch)
             metrics.merge(loss.metrics)
-            totals += self._totals(batch, loss)
-        totals += self._flags()
+            own = (loss.num_targets, batch.num_examples, batch.num_tokens, batch.num_positions)
+            counts = [total + count for total, count in zip(counts, own, strict=True)]
+            loss_sum = loss_sum + loss.total.detach()
         self.beat("sums")
-        metrics, totals = self._reduce(metrics, totals)
+        metrics, totals = self._reduce(metrics, self._totals(counts, loss_sum))
         self.optimizer.collect_gradients()
         # DDP has averaged the gradients over ranks; the mean is over targets, so undo that.
         mean = self.collectives.world_size / totals[0].clamp(min=1.0)
@@ -222,22 +226,18 @@ class Trainer:
         if self.hooks.gradients_ready:
             self.hooks.gradients_ready()
         # The only host read of an update. All ranks hold the same sums, hence agree.
-        is_finite = torch.isfinite(grad_norm) & torch.isfinite(totals[4])
-        stop_agreed, num_saved, ran_out = (totals[5] > 0), totals[6], (totals[7] > 0)
-        is_sound = is_finite & ~ran_out
-        is_saved = num_saved >= self.collectives.world_size
-        applied, stop_agreed, save_finished, ran_out = torch.stack(
-            [is_sound, stop_agreed, is_saved, ran_out]
-        ).tolist()
+        *sums, norm = torch.cat([totals, grad_norm.double().view(1)]).tolist()
+        targets, examples, tokens, positions, loss_sum, num_stops, num_saved, num_failed = sums
+        ran_out = num_failed > 0
+        applied = math.isfinite(norm) and math.isfinite(loss_sum) and not ran_out
         loss_scale = self.precision.loss_scale
         if not ran_out:  # the loss scale is not to blame
-            self.precision.report(applied, grad_norm, lr)
+            self.precision.report(applied, norm, lr)
         if applied:
             self.optimizer.step(closure)
             self.num_updates += 1
             if self.averaging is not None:
                 self.averaging.update(self.num_updates)
-        targets, examples, tokens, positions = totals[:4]
         return StepResult(
             applied=applied,
             metrics=metrics if applied else Metrics(),
@@ -247,11 +247,11 @@ class Trainer:
                 num_tokens=tokens,
                 num_positions=positions,
             ),
-            grad_norm=grad_norm,
+            grad_norm=norm,
             lr=lr,
             loss_scale=loss_scale,
-            stop_agreed=stop_agreed,
-            save_finished=save_finished,
+            stop_agreed=num_stops > 0,
+            save_finished=num_saved >= self.collectives.world_size,
             ran_out_of_memory=ran_out,
             faults=self._faults,
             ends_epoch=ends_epoch,
@@ -424,6 +424,11 @@ class Trainer:
         self.optimizer.backward(self.precision.scaled(loss.total))
         return loss
 
+    def _enter_training_mode(self) -> None:
+        # A walk over all modules, so only where it is needed.
+        if not all(m.training for m in (self.loss_module, self.model, self.criterion)):
+            self.loss_module.train()
+
     def _change_gradients(self) -> Tensor:
         """Clips the gradients, then adds noise; returns their norm as it was."""
         settings, parameters = self.settings, self.optimizer.parameters.values()
@@ -437,17 +442,13 @@ class Trainer:
             add_grad_noise(parameters, variance**0.5, *key)
         return grad_norm
 
-    def _totals(self, batch: Batch, loss: LossOutput) -> Tensor:
-        counts = [loss.num_targets, batch.num_examples, batch.num_tokens, batch.num_positions]
-        totals = torch.tensor([*counts, *[0.0] * 4], dtype=torch.float64, device=self.device)
-        totals[4] = loss.total.detach()
-        return totals
-
-    def _flags(self) -> Tensor:
-        """Returns what this rank has to say to the others, in the places of the sums."""
+    def _totals(self, counts: Sequence[int], loss_sum: Tensor) -> Tensor:
+        """Returns what this rank has to say to the others: its sums, then its flags."""
         is_saved = self.writer is not None and self.writer.can_finish
-        flags = [self._stop_requested, is_saved, bool(self._faults)]
-        return torch.tensor([*[0.0] * 5, *flags], dtype=torch.float64, device=self.device)
+        flags = (self._stop_requested, is_saved, bool(self._faults))
+        totals = torch.tensor([*counts, 0.0, *flags], dtype=torch.float64, device=self.device)
+        totals[4] = loss_sum
+        return totals
 
     def beat(self, phase: str) -> None:
         """Tells the watchdog what this rank does now; see heartbeat.PHASES."""

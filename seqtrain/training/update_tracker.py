@@ -4,9 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from seqtrain.metrics import Mean, Metrics, Percent
+from seqtrain.metrics import Mean, Metric, Metrics, Percent
 from seqtrain.training.trainer import StepResult
 
 
@@ -19,35 +17,31 @@ class UpdateTracker:
 
     def __init__(self, clip_norm: float) -> None:
         self._clip_norm = clip_norm
-        self.metrics = Metrics()
-        self._targets = torch.zeros((), dtype=torch.float64)
-        self._restart_clock(0.0)
+        self.reset(0.0)
 
     def add(self, result: StepResult) -> None:
         """Takes in one applied update."""
         counts = result.counts
-        padding = counts.num_positions - counts.num_tokens
-        is_clipped = (result.grad_norm > self._clip_norm) & (self._clip_norm > 0)
-        self.metrics.merge(result.metrics)
-        self.metrics.merge(
-            Metrics(
-                {
-                    "wpb": Mean(counts.num_targets, 1),
-                    "bsz": Mean(counts.num_examples, 1),
-                    "gnorm": Mean(result.grad_norm, 1),
-                    "clip": Percent(is_clipped, 1),
-                    "padding": Percent(padding, counts.num_positions),
-                }
-            )
-        )
+        self._criterion.merge(result.metrics)
+        self._add("wpb", counts.num_targets, 1.0)
+        self._add("bsz", counts.num_examples, 1.0)
+        self._add("gnorm", result.grad_norm, 1.0)
+        self._add("clip", float(result.grad_norm > self._clip_norm > 0.0), 1.0)
+        self._add("padding", counts.num_positions - counts.num_tokens, counts.num_positions)
         if result.loss_scale is not None:
-            self.metrics.merge(Metrics({"loss_scale": Mean(result.loss_scale, 1)}))
+            self._add("loss_scale", result.loss_scale, 1.0)
         self._updates += 1
-        self._targets = self._targets + counts.num_targets
+        self._targets += counts.num_targets
 
     def __len__(self) -> int:
         """Number of updates since the last reset, over restarts of the run."""
-        return int(self.metrics["gnorm"].sums[1]) if "gnorm" in self.metrics else 0
+        return int(self._mechanics.get("gnorm", (0.0, 0.0))[1])
+
+    @property
+    def metrics(self) -> Metrics:
+        """All values: the criterion's and those of the training itself."""
+        own = {name: _KINDS[name](*sums) for name, sums in self._mechanics.items()}
+        return Metrics({**{name: self._criterion[name] for name in self._criterion}, **own})
 
     def values(self, wait_seconds: float) -> dict[str, float]:
         """Returns the values to log.
@@ -57,7 +51,7 @@ class UpdateTracker:
         """
         seconds = max(time.monotonic() - self._started - self._paused, 1e-9)
         values = self.metrics.compute()
-        values["wps"] = float(self._targets) / seconds
+        values["wps"] = self._targets / seconds
         values["ups"] = self._updates / seconds
         values["wait"] = max(0.0, wait_seconds - self._wait_before)
         return values
@@ -68,7 +62,8 @@ class UpdateTracker:
 
     def reset(self, wait_seconds: float) -> None:
         """Begins the next interval."""
-        self.metrics = Metrics()
+        self._criterion = Metrics()
+        self._mechanics: dict[str, tuple[float, float]] = {}
         self._restart_clock(wait_seconds)
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,12 +72,33 @@ class UpdateTracker:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the sums; the clock starts now."""
-        self.metrics = Metrics.from_state_dict(state)
-        self._restart_clock(0.0)
+        self.reset(0.0)
+        saved = Metrics.from_state_dict(state)
+        for name in saved:
+            if name in _KINDS:
+                self._add(name, *saved[name].sums.tolist())
+            else:
+                self._criterion[name] = saved[name]
+
+    def _add(self, name: str, total: float, weight: float) -> None:
+        # Plain numbers: sums of tensors would cost as much as all else around a small model.
+        totals, weights = self._mechanics.get(name, (0.0, 0.0))
+        self._mechanics[name] = totals + total, weights + weight
 
     def _restart_clock(self, wait_seconds: float) -> None:
         self._started = time.monotonic()
         self._paused = 0.0
         self._updates = 0
-        self._targets = torch.zeros((), dtype=torch.float64)
+        self._targets = 0.0
         self._wait_before = wait_seconds
+
+
+_KINDS: dict[str, type[Metric]] = {
+    "wpb": Mean,
+    "bsz": Mean,
+    "gnorm": Mean,
+    "clip": Percent,
+    "padding": Percent,
+    "loss_scale": Mean,
+}
+"""What the training itself is measured by; a criterion's metrics have other names."""

@@ -125,8 +125,10 @@ def test_generate_reads_a_file_and_says_where_it_cannot(
 ) -> None:
     checkpoint = f"checkpoint={folder / 'run'}"
     (tmp_path / "in.txt").write_bytes(b"a b\n\xff\n")
-    assert run(generate.COMMAND, checkpoint, f"input={tmp_path / 'in.txt'}", "device=cpu") == 3
-    assert "in.txt is not UTF-8" in capsys.readouterr().err
+    assert run(generate.COMMAND, checkpoint, f"input={tmp_path / 'in.txt'}", "device=cpu") == 0
+    captured = capsys.readouterr()
+    assert ["error" in json.loads(row) for row in captured.out.splitlines()] == [False, True]
+    assert "line 2 has no output: the line is not UTF-8" in captured.err
     assert run(generate.COMMAND, checkpoint, f"input={tmp_path / 'no.txt'}", "device=cpu") == 2
     assert "no.txt cannot be read: No such file" in capsys.readouterr().err
 

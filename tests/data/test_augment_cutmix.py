@@ -3,8 +3,8 @@ import torch
 
 from seqtrain import rng
 from seqtrain.batch import Batch
-from seqtrain.data.augment_cutmix import CutMix, OneOf
-from seqtrain.data.mixup import Mixup
+from seqtrain.data.labelled.cutmix import CutMix, OneOf
+from seqtrain.data.labelled.mixup import Mixup
 from seqtrain.errors import ConfigError
 
 LENGTHS = [5, 2, 8, 1]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from seqtrain.data.augment_series import CHANGES, RandAugment
-from seqtrain.data.labelled_store import Example
+from seqtrain.data.labelled.augment import CHANGES, RandAugment
+from seqtrain.data.labelled.store import Example
 from seqtrain.errors import ConfigError
 
 SERIES = np.random.default_rng(1).normal(size=(11, 3)).astype(np.float32)

@@ -109,7 +109,9 @@ def test_the_budget_is_a_limit_too_and_ten_ids_are_listed() -> None:
 
 def test_long_examples_can_be_refused() -> None:
     config = DatasetConfig(max_source_positions=5, long_examples="refuse")
-    with pytest.raises(DataError, match=r"max_source_positions=5.*index 7.*long_examples=skip or cut"):
+    with pytest.raises(
+        DataError, match=r"max_source_positions=5.*index 7.*long_examples=skip or cut"
+    ):
         usable(as_array([(6, 1)]), np.array([7]), config)
 
 

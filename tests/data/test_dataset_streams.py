@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from seqtrain.data.altered_store import EdgedStore
 from seqtrain.data.batching import DatasetConfig
 from seqtrain.data.dataset import Dataset
-from seqtrain.data.denoising import DenoisingConfig
-from seqtrain.data.denoising_dataset import DenoisingDataset
 from seqtrain.data.joined_dataset import JoinedDataset
 from seqtrain.data.joined_store import JoinedStore
-from seqtrain.data.masked_dataset import MaskedDataset
-from seqtrain.data.masking import MaskingConfig
 from seqtrain.data.mixed_dataset import mix_datasets
+from seqtrain.data.noise.denoising import DenoisingConfig
+from seqtrain.data.noise.denoising_dataset import DenoisingDataset
+from seqtrain.data.noise.masked_dataset import MaskedDataset
+from seqtrain.data.noise.masking import MaskingConfig
+from seqtrain.data.noise.word_marks import WordMarks
 from seqtrain.data.packed_dataset import PackedDataset
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.sequence_store import SequenceStore
@@ -28,7 +29,6 @@ from seqtrain.data.subsampled_dataset import subsample
 from seqtrain.data.token_blocks import TokenBlocks
 from seqtrain.data.token_store import TokenStore
 from seqtrain.data.vocabulary import SPECIALS
-from seqtrain.data.word_marks import WordMarks
 
 VOCAB = 40
 MARKS = WordMarks.of([*SPECIALS, *(f"\u2581{i}" if i % 2 else str(i) for i in range(4, VOCAB))])

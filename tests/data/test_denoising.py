@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtrain.config_schema import parse_section
-from seqtrain.data.denoising import DenoisingConfig, Noise, permute_sentences
-from seqtrain.data.denoising_dataset import DenoisingDataset
 from seqtrain.data.keyed_random import ExampleRandom
-from seqtrain.data.masking import Rows
+from seqtrain.data.noise.denoising import DenoisingConfig, Noise, permute_sentences
+from seqtrain.data.noise.denoising_dataset import DenoisingDataset
+from seqtrain.data.noise.masking import Rows
+from seqtrain.data.noise.word_marks import WordMarks
 from seqtrain.data.token_store import TokenStore
 from seqtrain.data.vocabulary import SPECIALS
-from seqtrain.data.word_marks import WordMarks
 from seqtrain.errors import ConfigError
 
 EOS, PADDING, MASK = 2, 1, 60

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqtrain.data.fairseq_data import is_fairseq_folder, open_fairseq
-from seqtrain.data.fairseq_store import FairseqStore
-from seqtrain.data.monolingual_open import is_text_folder, open_text
 from seqtrain.data.pair_dataset import PairDataset
-from seqtrain.data.text_files import read_lines
+from seqtrain.data.text.fairseq_data import is_fairseq_folder, open_fairseq
+from seqtrain.data.text.fairseq_store import FairseqStore
+from seqtrain.data.text.lines import read_lines
+from seqtrain.data.text.monolingual_open import is_text_folder, open_text
 from seqtrain.data.token_store import TokenStore
 from seqtrain.data.tokenizers.pieces import PiecesConfig, PiecesTokenizer
 from seqtrain.data.tokenizers.sentencepiece import SentencePieceConfig

@@ -6,9 +6,9 @@ from seqtrain.batch import Batch
 from seqtrain.data.joined_batch import join_batches
 from seqtrain.data.joined_dataset import JoinedDataset
 from seqtrain.data.joined_store import JoinedStore
-from seqtrain.data.masked_dataset import MaskedDataset
-from seqtrain.data.masking import MaskingConfig
 from seqtrain.data.mixed_dataset import mix_datasets
+from seqtrain.data.noise.masked_dataset import MaskedDataset
+from seqtrain.data.noise.masking import MaskingConfig
 from seqtrain.data.packed_dataset import PackedDataset
 from seqtrain.data.pair_dataset import PairDataset
 from seqtrain.data.subsampled_dataset import SubsampledDataset, subsample

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from labelled_toy import series, settings, write_jsonl, write_npz
 
-from seqtrain.data.labelled_data import (
+from seqtrain.data.labelled.data import (
     LabelledData,
     encode_inputs,
     is_labelled_folder,
@@ -15,7 +15,7 @@ from seqtrain.data.labelled_data import (
     open_labelled,
     prepare_labelled,
 )
-from seqtrain.data.labelled_info import LabelledInfo
+from seqtrain.data.labelled.info import LabelledInfo
 from seqtrain.errors import ConfigError, DataError
 
 VALUES, LABELS = series(7, seed=0)

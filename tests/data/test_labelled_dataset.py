@@ -8,11 +8,11 @@ import pytest
 import torch
 from labelled_toy import series, settings, write_npz
 
-from seqtrain.data.augment_series import RandAugment
-from seqtrain.data.labelled_data import load_raw_labelled
-from seqtrain.data.labelled_dataset import ExampleTransform, LabelledDataset
-from seqtrain.data.labelled_store import Example, LabelledStore
-from seqtrain.data.labelled_values import ValueStore
+from seqtrain.data.labelled.augment import RandAugment
+from seqtrain.data.labelled.data import load_raw_labelled
+from seqtrain.data.labelled.dataset import ExampleTransform, LabelledDataset
+from seqtrain.data.labelled.store import Example, LabelledStore
+from seqtrain.data.labelled.values import ValueStore
 from seqtrain.data.token_store import TokenStore
 
 VALUES, LABELS = series(7, seed=0)

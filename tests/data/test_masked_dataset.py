@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from seqtrain.data.masked_dataset import MaskedDataset
-from seqtrain.data.masking import MaskingConfig
+from seqtrain.data.noise.masked_dataset import MaskedDataset
+from seqtrain.data.noise.masking import MaskingConfig
 from seqtrain.data.token_blocks import TokenBlocks
 from seqtrain.data.token_store import TokenStore
 from seqtrain.errors import ConfigError

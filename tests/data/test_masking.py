@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from seqtrain.config_schema import parse_section
 from seqtrain.data.keyed_random import ExampleRandom
-from seqtrain.data.masking import UNITS, MaskingConfig, Rows, hide
+from seqtrain.data.noise.masking import UNITS, MaskingConfig, Rows, hide
+from seqtrain.data.noise.word_marks import WordMarks
 from seqtrain.data.vocabulary import SPECIALS
-from seqtrain.data.word_marks import WordMarks
 from seqtrain.errors import ConfigError
 
 MASK = 50

@@ -5,7 +5,7 @@ import torch
 
 from seqtrain import rng
 from seqtrain.batch import Batch
-from seqtrain.data.mixup import Mixup
+from seqtrain.data.labelled.mixup import Mixup
 from seqtrain.errors import ConfigError
 
 MIXUP = Mixup(alpha=0.4, input_name="image", num_classes=3, padding_index=-1)

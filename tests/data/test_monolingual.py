@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from seqtrain.data.array_file import ArrayFile
-from seqtrain.data.monolingual_data import TextData, load_raw_text
-from seqtrain.data.monolingual_open import is_text_folder, open_text
-from seqtrain.data.monolingual_preprocess import prepare_text
-from seqtrain.data.monolingual_text import TextSettings
 from seqtrain.data.prepare_options import PrepareOptions
+from seqtrain.data.text.monolingual_data import TextData, load_raw_text
+from seqtrain.data.text.monolingual_open import is_text_folder, open_text
+from seqtrain.data.text.monolingual_preprocess import prepare_text
+from seqtrain.data.text.monolingual_text import TextSettings
 from seqtrain.data.tokenizers.byte import ByteTokenizerConfig
 from seqtrain.data.tokenizers.char import CharTokenizerConfig
 from seqtrain.data.tokenizers.word import WordTokenizerConfig

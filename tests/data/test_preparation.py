@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqtrain.data import encoding
-from seqtrain.data.monolingual_preprocess import prepare_text
-from seqtrain.data.monolingual_text import TextSettings
-from seqtrain.data.parallel_text import ParallelSettings
 from seqtrain.data.prepare_options import PrepareOptions
-from seqtrain.data.preprocess import open_prepared, prepare_parallel
+from seqtrain.data.text import encoding
+from seqtrain.data.text.monolingual_preprocess import prepare_text
+from seqtrain.data.text.monolingual_text import TextSettings
+from seqtrain.data.text.parallel_preprocess import open_prepared, prepare_parallel
+from seqtrain.data.text.parallel_text import ParallelSettings
 from seqtrain.data.tokenizers.sentencepiece import SentencePieceConfig
 from seqtrain.data.tokenizers.word import WordTokenizerConfig
 from seqtrain.errors import ConfigError, DataError, MachineError

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqtrain.data import encoding, progress
 from seqtrain.data.batching import DatasetConfig
-from seqtrain.data.encoding import Chunk, Cutter, cut_chunks
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.data.epoch_plan import EpochPlan
 from seqtrain.data.pair_dataset import PairDataset
-from seqtrain.data.parallel_data import ParallelData, load_raw_parallel
-from seqtrain.data.parallel_text import ParallelSettings
 from seqtrain.data.prepare_options import PrepareOptions
-from seqtrain.data.preprocess import open_prepared, prepare_parallel
+from seqtrain.data.text import encoding, progress
+from seqtrain.data.text.encoding import Chunk, Cutter, cut_chunks
+from seqtrain.data.text.parallel_data import ParallelData, load_raw_parallel
+from seqtrain.data.text.parallel_preprocess import open_prepared, prepare_parallel
+from seqtrain.data.text.parallel_text import ParallelSettings
 from seqtrain.data.tokenizers.base import TokenizerConfig
 from seqtrain.data.tokenizers.byte import ByteTokenizerConfig
 from seqtrain.data.tokenizers.char import CharTokenizerConfig

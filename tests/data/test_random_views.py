@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from seqtrain.data.labelled_dataset import LabelledDataset
-from seqtrain.data.labelled_store import Example, LabelledStore
-from seqtrain.data.labelled_values import ValueStore
-from seqtrain.data.random_views import PieceStore, RandomView
+from seqtrain.data.labelled.dataset import LabelledDataset
+from seqtrain.data.labelled.random_views import PieceStore, RandomView
+from seqtrain.data.labelled.store import Example, LabelledStore
+from seqtrain.data.labelled.values import ValueStore
 from seqtrain.data.token_store import TokenStore
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from seqtrain.data.byte_streams import open_stream
-from seqtrain.data.parallel_data import load_raw_parallel
-from seqtrain.data.parallel_text import ParallelSettings
-from seqtrain.data.preprocess import open_prepared, prepare_parallel
-from seqtrain.data.records import read_records
-from seqtrain.data.text_files import count_lines, read_lines
+from seqtrain.data.text.byte_streams import open_stream
+from seqtrain.data.text.lines import count_lines, read_lines
+from seqtrain.data.text.parallel_data import load_raw_parallel
+from seqtrain.data.text.parallel_preprocess import open_prepared, prepare_parallel
+from seqtrain.data.text.parallel_text import ParallelSettings
+from seqtrain.data.text.records import read_records
 from seqtrain.data.tokenizers.word import WordTokenizerConfig
 from seqtrain.errors import DataError, MachineError
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtrain.data import array_file, token_store
-from seqtrain.data.fairseq_store import MMAP_HEADER, MMAP_MAGIC, FairseqStore
 from seqtrain.data.joined_store import JoinedStore
 from seqtrain.data.sequence_store import SequenceStore, entries_at
+from seqtrain.data.text.fairseq_store import MMAP_HEADER, MMAP_MAGIC, FairseqStore
 from seqtrain.data.token_store import TokenStore, TokenStoreWriter
 from seqtrain.errors import DataError
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from seqtrain.data.series_data import SeriesData, SeriesSettings
-from seqtrain.data.series_folder import (
+from seqtrain.data.series.data import SeriesData, SeriesSettings
+from seqtrain.data.series.folder import (
     TIMES,
     VALUES,
     is_series_folder,
     open_series,
     write_series,
 )
-from seqtrain.data.series_source import SeriesTable
+from seqtrain.data.series.source import SeriesTable
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.tasks.forecasting import ForecastingConfig
 

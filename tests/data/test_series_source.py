@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqtrain.data.series_source import read_series
+from seqtrain.data.series.source import read_series
 from seqtrain.errors import DataError
 
 TEXT = "date,a,b\n2016-07-01 00:00:00,1.5,\n2016-07-01 01:00:00,nan,-2\n"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrain.data.series_split import split_rows
+from seqtrain.data.series.split import split_rows
 from seqtrain.errors import ConfigError, DataError
 
 

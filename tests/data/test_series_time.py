@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrain.data.series_time import TIME_FEATURES, time_features
+from seqtrain.data.series.time_features import TIME_FEATURES, time_features
 
 
 @given(st.integers(0, 4_000_000_000))

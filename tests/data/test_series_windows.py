@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from seqtrain.data.series_windows import (
+from seqtrain.data.series.windows import (
     ScaledSeries,
     SeriesWindows,
     WindowSettings,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtrain.data.keyed_random import ExampleRandom
-from seqtrain.data.spans import limit_spans, place_spans, split_evenly
+from seqtrain.data.noise.spans import limit_spans, place_spans, split_evenly
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,11 +1,11 @@
 import numpy as np
 
-from seqtrain.data import statistics
 from seqtrain.data.array_file import ArrayFile
-from seqtrain.data.monolingual_data import TextCounts, TextData
-from seqtrain.data.parallel_data import ParallelData, SideCounts, SplitCounts
 from seqtrain.data.side import Side
-from seqtrain.data.statistics import histogram_lines, statistics_lines
+from seqtrain.data.text import statistics
+from seqtrain.data.text.monolingual_data import TextCounts, TextData
+from seqtrain.data.text.parallel_data import ParallelData, SideCounts, SplitCounts
+from seqtrain.data.text.statistics import histogram_lines, statistics_lines
 from seqtrain.data.token_store import TokenStore
 from seqtrain.data.tokenizers.word import WordTokenizer, WordTokenizerConfig
 from seqtrain.data.vocabulary import Vocabulary

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtrain.data import text_files
-from seqtrain.data.text_files import count_lines, read_lines
+from seqtrain.data.text import lines as text_files
+from seqtrain.data.text.lines import count_lines, read_lines
 from seqtrain.errors import DataError
 
 LINE = st.text(
@@ -99,7 +99,7 @@ def test_a_line_of_50_megabytes_is_refused_in_bounded_memory(tmp_path: Path) -> 
     program = f"""
 import resource
 from pathlib import Path
-from seqtrain.data.text_files import read_lines
+from seqtrain.data.text.lines import read_lines
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     list(read_lines(Path({str(path)!r})))

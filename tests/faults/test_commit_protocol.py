@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from seqtrain.checkpoint.background_writer import CheckpointWriter
 from seqtrain.checkpoint.commit import write_checkpoint
 from seqtrain.checkpoint.layout import step_name, updates_of
 from seqtrain.checkpoint.load import read_checkpoint, read_newest, verify
@@ -23,10 +24,12 @@ from seqtrain.checkpoint.retention import (
     clean_leftovers,
     record_score,
 )
+from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import MachineError, SeqtrainError
 
 CALLS = ("open", "write", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "close")
 DONE, BORNE, REFUSED, BROKEN = 0, 2, 3, 4
+Save = Callable[..., None]
 
 
 def state(num_updates: int) -> dict[str, Any]:
@@ -35,11 +38,28 @@ def state(num_updates: int) -> dict[str, Any]:
     return {"model": model, "trainer": {"num_updates": num_updates}}
 
 
-def save(directory: Path, num_updates: int) -> None:
+def save(directory: Path, num_updates: int, score: float | None = None) -> None:
     """What a run does at a save: commit, rank, delete."""
     path = write_checkpoint(directory, num_updates, state(num_updates), {})
-    score = 1.0 if num_updates in (20, 50) else 2.0
-    record_score(directory, path.name, "loss", score, maximize=False)
+    keep_books(directory, path, score)
+
+
+def save_in_background(directory: Path, num_updates: int, score: float | None = None) -> None:
+    """The same from a thread, while the state goes on changing."""
+    parts = state(num_updates)
+    writer = CheckpointWriter(Collectives(), in_background=True)
+    writer.save(directory, num_updates, parts, {})
+    while not writer.can_finish:
+        for tensor in parts["model"].values():
+            tensor.add_(1.0)
+    path = writer.finish()
+    assert path is not None
+    keep_books(directory, path, score)
+
+
+def keep_books(directory: Path, path: Path, score: float | None) -> None:
+    usual = 1.0 if updates_of(path.name) in (20, 50) else 2.0
+    record_score(directory, path.name, "loss", score or usual, maximize=False)
     apply_retention(directory, keep_last=2, keep_best=1)
 
 
@@ -124,14 +144,17 @@ def recover(directory: Path) -> int:
     return loaded.manifest.num_updates
 
 
-def test_kill_at_every_call_of_the_first_save_leaves_all_or_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [save, save_in_background])
+def test_kill_at_every_call_of_the_first_save_leaves_all_or_nothing(
+    how: Save, tmp_path: Path
+) -> None:
     kills = 0
     for number in range(1000):
         directory = tmp_path / str(number)
 
         def action(number: int = number, directory: Path = directory) -> None:
             before_call(number, die)
-            save(directory, 10)
+            how(directory, 10)
 
         status = in_child(action)
         clean_leftovers(directory)
@@ -145,8 +168,9 @@ def test_kill_at_every_call_of_the_first_save_leaves_all_or_nothing(tmp_path: Pa
     assert kills > 25
 
 
+@pytest.mark.parametrize("how", [save, save_in_background])
 def test_kill_at_every_call_of_a_later_save_loses_no_committed_checkpoint(
-    after_40: Path, tmp_path: Path
+    how: Save, after_40: Path, tmp_path: Path
 ) -> None:
     """Each kill is followed by the recovery that a start makes, then the run goes on to a save."""
     kills = 0
@@ -157,7 +181,7 @@ def test_kill_at_every_call_of_a_later_save_loses_no_committed_checkpoint(
 
         def action(number: int = number, directory: Path = directory) -> None:
             before_call(number, die)
-            save(directory, 50)
+            how(directory, 50)
 
         status = in_child(action)
         newest = recover(directory)
@@ -172,6 +196,37 @@ def test_kill_at_every_call_of_a_later_save_loses_no_committed_checkpoint(
         kills += 1
     assert kills > 40
     assert goes_on_from == {40, 50}
+
+
+@pytest.mark.parametrize("how", [save, save_in_background])
+def test_kill_at_every_call_of_a_save_of_a_new_best_leaves_the_old_or_the_new_best(
+    how: Save, after_40: Path, tmp_path: Path
+) -> None:
+    """The new best takes the place of the old one, which is then deleted."""
+    found = []
+    for number in range(1000):
+        directory = tmp_path / str(number)
+        shutil.copytree(after_40, directory)
+
+        def action(number: int = number, directory: Path = directory) -> None:
+            before_call(number, die)
+            how(directory, 50, score=0.5)
+
+        status = in_child(action)
+        newest = recover(directory)
+        best = best_checkpoint(directory)
+        assert best is not None
+        verify(best)
+        found.append((newest, updates_of(best.name)))
+        keep_books(directory, directory / step_name(newest), 0.5 if newest == 50 else None)
+        if newest == 50:  # what the next start does makes good what the kill prevented
+            assert best_checkpoint(directory) == directory / step_name(50)
+            assert committed(directory) == [30, 40, 50]
+        if status == DONE:
+            break
+        assert status == 128 + signal.SIGKILL
+    assert set(found) == {(40, 20), (50, 20), (50, 50)}
+    assert found == sorted(found)
 
 
 def test_kill_while_a_damaged_checkpoint_is_replaced_keeps_the_older_one(tmp_path: Path) -> None:
@@ -198,8 +253,9 @@ def test_kill_while_a_damaged_checkpoint_is_replaced_keeps_the_older_one(tmp_pat
         assert status == 128 + signal.SIGKILL
 
 
+@pytest.mark.parametrize("number_of_error", [errno.ENOSPC, errno.EIO])
 def test_error_at_every_call_is_one_line_and_harms_no_checkpoint(
-    after_40: Path, tmp_path: Path
+    number_of_error: int, after_40: Path, tmp_path: Path
 ) -> None:
     faults = 0
     for number in range(1000):
@@ -211,7 +267,7 @@ def test_error_at_every_call_is_one_line_and_harms_no_checkpoint(
 
             def fault() -> None:
                 happened.append(True)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(number_of_error, os.strerror(number_of_error))
 
             before_call(number, fault)
             save(directory, 50)

@@ -12,7 +12,7 @@ import torch
 from seqtrain.batch import Batch
 from seqtrain.errors import ConfigError, NumericError
 from seqtrain.generation.base import GenerationConfig, Hypothesis
-from seqtrain.generation.beam_search import BeamSearch
+from seqtrain.generation.build import build_search
 from seqtrain.models.base import EncoderDecoderModel, ModelContext
 from seqtrain.models.lstm import LSTMConfig, LSTMModel
 from seqtrain.models.transformer import TransformerConfig, TransformerModel
@@ -56,7 +56,7 @@ def _search(
     **fields: Any,
 ) -> list[list[Hypothesis]]:
     models = [models] if isinstance(models, EncoderDecoderModel) else models
-    return BeamSearch(models, GenerationConfig(**fields), CONTEXT).generate(_batch(sources))
+    return build_search(models, GenerationConfig(**fields), CONTEXT).generate(_batch(sources))
 
 
 @torch.no_grad()
@@ -221,7 +221,7 @@ def test_an_empty_batch_gives_no_outputs() -> None:
         ids=torch.zeros(0, dtype=torch.int64),
         num_targets=0,
     )
-    assert BeamSearch([_transformer()], GenerationConfig(), CONTEXT).generate(empty) == []
+    assert build_search([_transformer()], GenerationConfig(), CONTEXT).generate(empty) == []
 
 
 def test_undefined_scores_are_an_error_and_not_an_output() -> None:
@@ -234,7 +234,7 @@ def test_undefined_scores_are_an_error_and_not_an_output() -> None:
 
 def test_no_model_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one model"):
-        BeamSearch([], GenerationConfig(), CONTEXT)
+        build_search([], GenerationConfig(), CONTEXT)
 
 
 @pytest.mark.parametrize(

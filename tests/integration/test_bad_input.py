@@ -12,7 +12,7 @@ import pytest
 from toy_command import overrides
 from toy_run import run_forked, toy_config
 
-from seqtrain.data.preprocess import open_prepared
+from seqtrain.data.text.parallel_preprocess import open_prepared
 from seqtrain.files import RunLock
 from seqtrain_cli import evaluate, preprocess, train
 from seqtrain_cli.entry import run_command

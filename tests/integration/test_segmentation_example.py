@@ -5,8 +5,8 @@ from types import ModuleType
 
 import numpy as np
 
-from seqtrain.data.labelled_data import load_raw_labelled
-from seqtrain.data.labelled_settings import LabelledSettings
+from seqtrain.data.labelled.data import load_raw_labelled
+from seqtrain.data.labelled.settings import LabelledSettings
 from seqtrain.data.tokenizers.char import CharTokenizerConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "segmentation"

@@ -1,6 +1,7 @@
 """What every encoder-decoder model must do, on each of ours."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from seqtrain.models.base import EncoderDecoderModel, ModelContext
 from seqtrain.models.lstm import LSTMConfig, LSTMModel
+from seqtrain.models.lstm_input_feeding import InputFeedingLSTM, InputFeedingLSTMConfig
 from seqtrain.models.transformer import TransformerConfig, TransformerModel
 
 Build = Callable[..., EncoderDecoderModel]
@@ -26,10 +28,16 @@ def _lstm(**fields: object) -> EncoderDecoderModel:
     return LSTMModel.from_config(LSTMConfig(dim=8, **fields), CONTEXT)  # type: ignore[arg-type] # chosen by the test
 
 
-@pytest.fixture(params=["pre", "post", "lstm"])
+def _input_feeding(**fields: object) -> EncoderDecoderModel:
+    config = InputFeedingLSTMConfig(encoder_dim=8, decoder_dim=8, output_dim=8, bidirectional=True)
+    return InputFeedingLSTM.from_config(replace(config, num_layers=2, **fields), CONTEXT)  # type: ignore[arg-type] # chosen by the test
+
+
+@pytest.fixture(params=["pre", "post", "lstm", "input feeding"])
 def build(request: pytest.FixtureRequest) -> Build:
     torch.manual_seed(0)
-    return _lstm if request.param == "lstm" else _transformer(request.param)
+    kinds = {"lstm": _lstm, "input feeding": _input_feeding}
+    return kinds.get(request.param) or _transformer(request.param)
 
 
 @pytest.fixture

@@ -145,6 +145,15 @@ class Case:
 MODEL_FIELDS: dict[str, dict[str, Any]] = {
     "transformer": {"dim": 8, "ffn_dim": 8, "num_heads": 2, "decoder_layers": 2},
     "lstm": {"dim": 8},
+    "lstm_input_feeding": {
+        "encoder_dim": 8,
+        "encoder_hidden_dim": 6,
+        "bidirectional": True,
+        "decoder_dim": 8,
+        "decoder_hidden_dim": 10,
+        "output_dim": 8,
+        "num_layers": 2,
+    },
     "transformer_lm": {"dim": 8, "num_heads": 2, "layers": 2},
     "transformer_encoder": {"dim": 8, "num_heads": 2, "layers": 2},
     "lstm_lm": {"dim": 8},

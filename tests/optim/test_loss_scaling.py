@@ -76,7 +76,7 @@ def test_a_float16_overflow_in_the_backward_pass_is_found_and_mended_by_the_scal
 
     updates = 0
     while not torch.isfinite(found := gradient()).all():
-        precision.report(False, found.norm(), 0.1)
+        precision.report(False, float(found.norm()), 0.1)
         updates += 1
     assert updates > 0
     torch.testing.assert_close(found, torch.full((4, 4), 16.0))

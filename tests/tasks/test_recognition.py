@@ -10,7 +10,7 @@ from distributed.processes import run_in_processes
 from labelled_toy import recognition_config, series, settings, write_jsonl, write_toy_series
 from toy_run import final_state, history, run_forked
 
-from seqtrain.data.labelled_data import prepare_labelled
+from seqtrain.data.labelled.data import prepare_labelled
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.models.base import ModelOutput

@@ -26,7 +26,7 @@ def loss_on(run_dir: Path, split: str, weights: dict[str, Any]) -> float:
     pipeline = load(run_dir, device="cpu")
     pipeline.model.load_state_dict(weights)
     evaluator: Evaluator = pipeline._evaluator(
-        pipeline._task_with_data(), pipeline.config.generation
+        pipeline.task_with_data(), pipeline.config.generation
     )
     return evaluator.losses(split)["loss"]
 

@@ -41,7 +41,7 @@ def test_values_are_clipped_after_the_norm_was_taken() -> None:
     trainer = trainer_with(clip_value=limit)
     torch.testing.assert_close(applied_gradients(trainer, batch), plain.clamp(-limit, limit))
     norm = trainer_with(clip_value=limit).train_step([batch]).grad_norm
-    torch.testing.assert_close(norm, plain.norm())
+    torch.testing.assert_close(norm, float(plain.norm()), rtol=1.3e-6, atol=0)
 
 
 def test_clipping_values_does_not_hide_a_gradient_that_is_not_finite() -> None:

@@ -44,7 +44,7 @@ def test_accumulating_the_same_batch_n_times_gives_the_gradient_of_once() -> Non
 def test_the_gradient_norm_is_that_of_the_mean_however_many_targets_there_are() -> None:
     batch = make_batch(3)
     once, often = (make_trainer().train_step([batch] * count).grad_norm for count in (1, 64))
-    torch.testing.assert_close(once, often)
+    torch.testing.assert_close(once, often, rtol=1.3e-6, atol=0)
 
 
 def exchange(collectives: Collectives) -> list[Any]:
@@ -66,7 +66,7 @@ def test_validation_takes_every_example_once_and_none_twice(tmp_path: Path) -> N
         with_kwargs=True,
     )
     evaluator: Evaluator = pipeline._evaluator(
-        pipeline._task_with_data(), pipeline.config.generation
+        pipeline.task_with_data(), pipeline.config.generation
     )
     evaluator.losses("valid")
     assert len(rows) > 1

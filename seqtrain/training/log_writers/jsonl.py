@@ -67,7 +67,6 @@ class JsonlWriter(LogWriter):
         self._file = -1
 
 
-
 def _saved_offset(state: Mapping[str, Any], size: int, path: Path) -> int:
     offset = state.get("offset", size)  # a writer that was added for the resumed run has no state
     if not isinstance(offset, int) or offset < 0:

@@ -46,6 +46,8 @@ class TensorboardWriter(LogWriter):
         self._summary = summary_pb2.Summary
         self._checksum = masked_crc32c
         folder = run_dir / "tensorboard"
+        if folder.is_symlink():  # it could lead to a folder of somebody else
+            raise MachineError(f"{folder} is a link, and links in a run's folder are not followed.")
         try:
             folder.mkdir(exist_ok=True)
             # TensorBoard knows the file by "tfevents"; two starts in a second need two names.

@@ -1,0 +1,302 @@
+"""The search: sentences that are extended together, leave when they are done and make room."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from seqtrain.batch import Batch
+from seqtrain.errors import ConfigError, NumericError
+from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
+from seqtrain.generation.next_symbols import NextSymbols
+from seqtrain.generation.prefixes import NEVER, Extensions, Prefixes, extended, first_prefixes
+from seqtrain.generation.row_decoding import decoding_for
+from seqtrain.generation.rules import apply_rules
+from seqtrain.generation.starts import Start, starts_of
+from seqtrain.generation.strategy import Strategy
+from seqtrain.models.base import AutoregressiveModel, ModelContext, ModelOutput
+from seqtrain.modules.dropout import Dropout
+
+Found = tuple[int, list[Hypothesis]]
+REFILL_BELOW = 8
+"""A batch begins when at most its size divided by this is still active. Prefixes of very different
+lengths side by side cost more than a tail of few rows gains."""
+
+
+@dataclass(frozen=True)
+class SearchModels:
+    """What gives the probabilities.
+
+    Args:
+        models: One model, or several whose probabilities are averaged.
+        language_model: Its log probabilities are added, times generation.lm_weight.
+    """
+
+    models: Sequence[AutoregressiveModel]
+    language_model: AutoregressiveModel | None = None
+
+    @property
+    def all(self) -> list[AutoregressiveModel]:
+        """The models, and the language model last."""
+        return [*self.models, *([self.language_model] if self.language_model else [])]
+
+
+class SequenceGenerator(Generator):
+    """Extends prefixes symbol by symbol, as a strategy chooses.
+
+    A sentence is done when it has `beam` finished hypotheses or reaches its longest length, which
+    comes from its own source. Its outputs do not depend on what else is in the batch. Padding and
+    bos are never written.
+
+    Args:
+        models: What gives the probabilities.
+        config: Options of the search.
+        context: Special symbols of the target.
+        strategy: Chooses extensions.
+    """
+
+    def __init__(
+        self,
+        models: SearchModels,
+        config: GenerationConfig,
+        context: ModelContext,
+        strategy: Strategy,
+    ) -> None:
+        if not models.models:
+            raise ConfigError("Generation needs at least one model.")
+        self.models = models
+        self.config = config
+        self.context = context
+        self.strategy = strategy
+        self.next_symbols = NextSymbols(
+            config.temperature, config.lm_weight if models.language_model else 0.0
+        )
+
+    @override
+    def generate(self, batch: Batch) -> list[list[Hypothesis]]:
+        found = dict(self._numbered([batch]))
+        return [found[number] for number in range(batch.num_examples)]
+
+    @override
+    def stream(self, batches: Iterable[Batch]) -> Iterator[Found]:
+        """Yields (id, hypotheses) of each example as it is done, in any order.
+
+        Where the models allow it, examples of the next batch begin while the last ones of a batch
+        are being finished.
+        """
+        ids: list[int] = []
+
+        def remembered() -> Iterator[Batch]:
+            for batch in batches:
+                ids.extend(batch.ids.tolist())
+                yield batch
+
+        for number, hypotheses in self._numbered(remembered()):
+            yield ids[number], hypotheses
+
+    def _numbered(self, batches: Iterable[Batch]) -> Iterator[Found]:
+        groups = _Groups(iter(batches), self)
+        while True:
+            with torch.no_grad(), evaluating(self.models.all, self.config.retain_dropout):
+                found = groups.advance()
+            if found is None:
+                return
+            yield from found
+
+
+class _Groups:
+    """What is searched for now, and the examples that wait.
+
+    Args:
+        batches: Where examples come from.
+        generator: Its options.
+    """
+
+    def __init__(self, batches: Iterator[Batch], generator: SequenceGenerator) -> None:
+        self.batches = batches
+        self.generator = generator
+        self.waiting: list[Start] = []
+        self.num_examples = 0
+        self.search = Search(generator)
+
+    def advance(self) -> list[Found] | None:
+        """Writes a symbol everywhere; returns what is done, or None if nothing is left."""
+        done: list[Found] = []
+        while (start := self._next_start()) is not None:
+            done += self.search.add(start)
+        if not self.search.num_active:
+            return done or None
+        return done + self.search.step()
+
+    def _next_start(self) -> Start | None:
+        """Returns what can begin now: when few are active, beside as many as it would add."""
+        num_active = self.search.num_active
+        if num_active and not self.search.takes_more:
+            return None
+        while not self.waiting:
+            batch = next(self.batches, None)
+            if batch is None:
+                return None
+            if batch.num_examples:
+                models, config = self.generator.models.all, self.generator.config
+                context = self.generator.context
+                self.waiting = starts_of(batch, models, config, context, self.num_examples)
+                self.num_examples += batch.num_examples
+        is_full = num_active * REFILL_BELOW > len(self.waiting[0])
+        return None if is_full else self.waiting.pop(0)
+
+
+class Search:
+    """The sentences that are not done, and the models' states of their prefixes.
+
+    Args:
+        generator: Its models, options and strategy.
+    """
+
+    def __init__(self, generator: SequenceGenerator) -> None:
+        self.generator = generator
+        self.config = generator.config
+        self.prefixes: Prefixes | None = None
+        self.found: dict[int, list[Hypothesis]] = {}
+        self.models = generator.models.all
+        self.decodings = [decoding_for(model, self.config.beam) for model in self.models]
+        self.takes_more = all(decoding.takes_more for decoding in self.decodings)
+
+    @property
+    def num_active(self) -> int:
+        """Sentences that are not done."""
+        return 0 if self.prefixes is None else len(self.prefixes)
+
+    def add(self, start: Start) -> list[Found]:
+        """Begins with more sentences and writes their first symbol; returns those done by it."""
+        outputs = [
+            decoding.add(start.memory(model), start.tokens)
+            for decoding, model in zip(self.decodings, self.models, strict=True)
+        ]
+        known = torch.zeros(start.tokens.shape, device=start.tokens.device)
+        if start.tokens.size(1) > start.given:
+            behind = start.tokens[:, 1:, None]
+            before = [_at(output, slice(None, -1)) for output in outputs]
+            known[:, 1:] = self.generator.next_symbols(before).gather(2, behind)[:, :, 0]
+            known[:, : start.given] = 0.0
+        prefixes = first_prefixes(
+            start.tokens, known, start.given, start.limits, (start.numbers, start.ids)
+        )
+        last = [_at(output, slice(-1, None)) for output in outputs]
+        self.found |= {number: [] for number in start.numbers.tolist()}
+        return self._advance(prefixes, last, self.prefixes)
+
+    def step(self) -> list[Found]:
+        """Writes a symbol to every prefix; returns the sentences that are done by it."""
+        prefixes = self.prefixes
+        if prefixes is None:
+            return []
+        symbols = prefixes.last_symbols
+        outputs = [decoding.step(symbols, prefixes.origins) for decoding in self.decodings]
+        return self._advance(prefixes, outputs, None)
+
+    def _advance(
+        self, prefixes: Prefixes, outputs: list[ModelOutput], others: Prefixes | None
+    ) -> list[Found]:
+        """Extends prefixes, and puts them behind others that are not extended now."""
+        generator = self.generator
+        scores = generator.next_symbols(outputs)
+        apply_rules(scores, prefixes, self.config, generator.context)
+        extensions = generator.strategy.extend(scores, prefixes).at_least(self.config.beam)
+        num_found = self._finish(prefixes, extensions)
+        chosen, totals = self._open(extensions)
+        is_done = (num_found >= self.config.beam) | (prefixes.num_written >= prefixes.limits)
+        is_done |= ~totals.isfinite().any(dim=1)
+        new = replace(extended(prefixes, extensions, chosen, num_found), totals=totals)
+        first = 0 if others is None else len(others)
+        self.prefixes = new if others is None else others.followed_by(new)
+        if not bool(is_done.any()):
+            return []
+        done = new.owners[is_done].tolist()
+        self._keep([*range(first), *((~is_done).nonzero()[:, 0] + first).tolist()])
+        return [(number, self._result(number)) for number in done]
+
+    def _finish(self, prefixes: Prefixes, extensions: Extensions) -> Tensor:
+        """Takes the hypotheses that end here; returns how many each sentence has now."""
+        beam = self.config.beam
+        ends = extensions.symbols[:, :beam].eq(self.generator.context.eos_index)
+        ends &= extensions.totals[:, :beam].isfinite()
+        ends &= prefixes.num_found[:, None] + ends.cumsum(dim=1) <= beam
+        rows, ranks = ends.nonzero(as_tuple=True)
+        if not rows.numel():
+            return prefixes.num_found
+        origins = extensions.origins[rows, ranks]
+        for number, length, given, tokens, scores, last, total in zip(
+            prefixes.owners[rows].tolist(),
+            prefixes.lengths[rows].tolist(),
+            prefixes.given[rows].tolist(),
+            prefixes.tokens[rows, origins].tolist(),
+            prefixes.symbol_scores[rows, origins].tolist(),
+            extensions.symbol_scores[rows, ranks].tolist(),
+            extensions.totals[rows, ranks].tolist(),
+            strict=True,
+        ):
+            score = total / (length - given + 1) ** self.config.lenpen  # eos counts
+            written = [*scores[given:length], last]
+            self.found[number].append(Hypothesis(tokens[given:length], score, written))
+        return prefixes.num_found + ends.sum(dim=1)
+
+    def _open(self, extensions: Extensions) -> tuple[Tensor, Tensor]:
+        """Returns ranks and totals of the first extensions that go on, [sentences, beam]."""
+        is_end = extensions.symbols.eq(self.generator.context.eos_index)
+        number = is_end.size(1)
+        ranks = torch.arange(number, device=is_end.device) + is_end * number
+        chosen = ranks.topk(self.config.beam, dim=1, largest=False, sorted=True).values % number
+        totals = extensions.totals.gather(1, chosen)
+        # With few symbols there may be too few that go on.
+        return chosen, totals.masked_fill(is_end.gather(1, chosen), NEVER)
+
+    def _keep(self, kept: list[int]) -> None:
+        """Drops the other sentences; the last ones take their places, so that few are moved."""
+        if self.prefixes is None:
+            return
+        stay = {position for position in kept if position < len(kept)}
+        movers = iter([position for position in kept if position >= len(kept)])
+        order = [place if place in stay else next(movers) for place in range(len(kept))]
+        positions = torch.tensor(order, dtype=torch.int64, device=self.prefixes.lengths.device)
+        self.prefixes = self.prefixes.select(positions)
+        for decoding in self.decodings:
+            decoding.select(positions)
+        if not kept:
+            self.prefixes = None
+
+    def _result(self, number: int) -> list[Hypothesis]:
+        found = self.found.pop(number)
+        if not found:
+            raise NumericError(
+                f"Sentence {number + 1} has no output of finite probability. Check that the "
+                "model gives finite scores, and that generation.min_len and "
+                "generation.no_repeat_ngram_size leave a choice."
+            )
+        found.sort(key=lambda hypothesis: -hypothesis.score)
+        return found[: self.config.nbest]
+
+
+def _at(output: ModelOutput, positions: slice) -> ModelOutput:
+    return replace(output, features=output.features[:, positions])
+
+
+@contextmanager
+def evaluating(models: Sequence[AutoregressiveModel], retain_dropout: bool) -> Iterator[None]:
+    """Puts models into evaluation mode, and every module back into its own afterwards.
+
+    Args:
+        models: The models.
+        retain_dropout: Leave dropout on.
+    """
+    modes = {module: module.training for model in models for module in model.modules()}
+    for module in modes:
+        module.training = retain_dropout and isinstance(module, Dropout)
+    try:
+        yield
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
