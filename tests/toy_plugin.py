@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqtrain.checkpoint.layout import updates_of
 from seqtrain.training.callbacks.base import Callback, CallbackConfig, register_callback
 from seqtrain.training.trainer import StepResult, Trainer
 
@@ -22,7 +23,7 @@ class Kill(Callback):
     """See KillConfig."""
 
     def on_checkpoint_saved(self, trainer: Trainer, path: Path) -> None:
-        if trainer.num_updates == self.config.after_update:
+        if updates_of(path.name) == self.config.after_update:
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -313,7 +314,7 @@ def test_nothing_is_imported_from_the_working_directory(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(evil)
     text = write_toy_text(tmp_path / "text")
-    program = Path(shutil.which("seqtrain-train") or "seqtrain-train")
+    program = Path(sys.executable).with_name("seqtrain-train")
     words = overrides(toy_config(text, tmp_path / "run", optimization={"max_update": 1}))
     status = os.spawnv(os.P_WAIT, program, [str(program), *words])
     assert status == 0
