@@ -11,7 +11,7 @@ from torch import nn
 from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.prepare_options import PrepareOptions
-from seqtrain.errors import ConfigError
+from seqtrain.errors import ConfigError, DataError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model, ModelContext, ModelOutput
@@ -78,6 +78,13 @@ class Task(ABC):
     @abstractmethod
     def dataset(self, split: str) -> Dataset:
         """Returns one split; the same object at each call."""
+
+    def missing_split(self, split: str) -> DataError:
+        """Returns the error for a split that there is not."""
+        return DataError(
+            f"There is no split {split!r} in {self.config.data or 'the data'}. "
+            f"There are: {', '.join(self.splits()) or 'none'}."
+        )
 
     def vocabularies(self) -> dict[str, list[str]]:
         """Returns the symbols by side ("source", "target"), in the order of their ids."""

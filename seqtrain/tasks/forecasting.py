@@ -20,7 +20,7 @@ from seqtrain.data.series.source import SeriesTable, read_series
 from seqtrain.data.series.time_features import as_text
 from seqtrain.data.series.windows import FORECAST_TIME
 from seqtrain.data.text.byte_streams import as_location
-from seqtrain.errors import ConfigError, DataError
+from seqtrain.errors import ConfigError
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import ModelContext, ModelOutput
 from seqtrain.tasks.base import Task, TaskConfig, register_task
@@ -164,10 +164,7 @@ class ForecastingTask(Task):
     @override
     def dataset(self, split: str) -> Dataset:
         if self._data is None or split not in self._data.splits():
-            raise DataError(
-                f"There is no split {split!r} in {self.config.data or 'the data'}. "
-                f"There are: {', '.join(self.splits()) or 'none'}."
-            )
+            raise self.missing_split(split)
         if split not in self._datasets:
             self._datasets[split] = self._data.windows(split)
         return self._datasets[split]

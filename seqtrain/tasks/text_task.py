@@ -18,7 +18,7 @@ from seqtrain.data.text.monolingual_preprocess import prepare_text
 from seqtrain.data.text.monolingual_text import BLANK, FILE, LINE, TextSettings
 from seqtrain.data.token_blocks import BREAK_MODES, TokenBlocks
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
-from seqtrain.errors import ConfigError, DataError
+from seqtrain.errors import ConfigError
 from seqtrain.tasks.base import Task, TaskConfig
 
 DOCUMENT_ENDS = (BLANK, LINE, FILE)
@@ -127,10 +127,7 @@ class TextTask(Task):
     @override
     def dataset(self, split: str) -> Dataset:
         if self._data is None or split not in self._data.splits():
-            raise DataError(
-                f"There is no split {split!r} in {self.config.data or 'the data'}. "
-                f"There are: {', '.join(self.splits()) or 'none'}."
-            )
+            raise self.missing_split(split)
         if split not in self._datasets:
             self._datasets[split] = self.build_dataset(split, self._data)
         return self._datasets[split]

@@ -28,7 +28,7 @@ from seqtrain.data.token_store import TokenStore
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
 from seqtrain.data.training_shards import ShardOptions, list_shards, open_training_shards
 from seqtrain.data.vocabulary import EOS, PADDING
-from seqtrain.errors import ConfigError, DataError
+from seqtrain.errors import ConfigError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
 from seqtrain.generation.build import build_search
 from seqtrain.models.base import EncoderDecoderModel, Model, ModelContext
@@ -195,10 +195,7 @@ class TranslationTask(Task):
     @override
     def dataset(self, split: str) -> Dataset:
         if self._data is None or split not in self._data.splits():
-            raise DataError(
-                f"There is no split {split!r} in {self.config.data or 'the data'}. "
-                f"There are: {', '.join(self.splits()) or 'none'}."
-            )
+            raise self.missing_split(split)
         if split not in self._datasets:
             sharded = split == TRAIN and self.config.shards.parts
             pairs = PairDataset(*self._data.stores(split)) if not sharded else self._shards()

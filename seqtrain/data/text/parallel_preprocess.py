@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.data.prepare_options import AT_ONCE, PrepareOptions
+from seqtrain.data.prepared_folder import damaged
 from seqtrain.data.side import Side
 from seqtrain.data.text.corpus import TRAIN, SplitTotals
 from seqtrain.data.text.lines import read_lines
@@ -88,9 +89,9 @@ def open_prepared(path: Path) -> ParallelData:
         separator = str(card["reference_separator"])
         joined = bool(card["joined"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _damaged(path / CARD, f"a field is missing or wrong: {error}") from error
+        raise damaged(path / CARD, f"a field is missing or wrong: {error}") from error
     if languages[0] == languages[1] or any("/" in name for name in (*languages, *counts)):
-        raise _damaged(path / CARD, "the languages or splits are not possible")
+        raise damaged(path / CARD, "the languages or splits are not possible")
     sides = _open_sides(path, languages, joined)
     for name, found in _vocabulary_fingerprints(sides).items():
         _same(path, "fingerprint", name, found, fingerprints.get(name))
@@ -203,11 +204,7 @@ def _open_stores(path: Path, split: str, sides: dict[str, Side]) -> Stores:
 
 def _same(path: Path, what: str, name: str, found: object, expected: object) -> None:
     if found != expected:
-        raise _damaged(path / name, f"its {what} is {found}, expected is {expected}")
-
-
-def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"{path}: {what}. Restore the file or run seqtrain-preprocess again.")
+        raise damaged(path / name, f"its {what} is {found}, expected is {expected}")
 
 
 def _store_path(folder: Path, split: str, language: str) -> Path:
