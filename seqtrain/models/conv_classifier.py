@@ -1,22 +1,21 @@
 """Residual convolutions along time, that tell classes."""
 
 from dataclasses import dataclass
-from typing import Self
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
 from seqtrain.errors import ConfigError
-from seqtrain.models.base import Model, ModelConfig, ModelContext, ModelOutput, register_model
+from seqtrain.models.base import ModelConfig, ModelContext, register_model
 from seqtrain.models.labelled_inputs import (
-    InputVectors,
     check_drop,
     check_pooling,
     check_positive,
     class_layer,
     pool,
 )
+from seqtrain.models.labelled_model import LabelledModel
 from seqtrain.modules.drop_path import DropPath, drop_path_rates
 from seqtrain.modules.dropout import Dropout
 
@@ -93,14 +92,12 @@ class ConvBlock(nn.Module):
 
 
 @register_model("conv_classifier", config=ConvClassifierConfig)
-class ConvClassifier(Model):
+class ConvClassifier(LabelledModel):
     """Residual dilated convolutions (Bai et al. 2018, without causality), then pooling."""
 
     def __init__(self, config: ConvClassifierConfig, context: ModelContext) -> None:
-        super().__init__()
-        context.require("conv_classifier", "num_classes")
-        self.config, self.per_position = config, context.labels_per_position
-        self.inputs = InputVectors("conv_classifier", context, config.dim)
+        super().__init__("conv_classifier", config, context)
+        self.config = config
         self.first = nn.Linear(self.inputs.width, config.dim)
         self.blocks = nn.ModuleList(
             ConvBlock(config.dim, config.kernel_size, dilation, config.dropout)
@@ -112,27 +109,13 @@ class ConvClassifier(Model):
         self.norm = nn.LayerNorm(config.dim)
         self.output_layer = class_layer(config.dim, context.num_classes)
 
-    @classmethod
     @override
-    def from_config(cls, config: ConvClassifierConfig, context: ModelContext) -> Self:
-        return cls(config, context)
-
-    @override
-    def forward(  # type: ignore[override] # names the inputs that the base leaves open
-        self, padding_mask: Tensor, values: Tensor | None = None, tokens: Tensor | None = None
-    ) -> ModelOutput:
-        """Returns features of examples, [batch, dim], or of positions, [batch, time, dim].
-
-        Args:
-            padding_mask: True at padding, bool [batch, time].
-            values: [batch, time, channels], where inputs are numbers.
-            tokens: int64 [batch, time], where inputs are symbols.
-        """
-        x = self.first(self.inputs(padding_mask, values, tokens))
+    def features(self, vectors: Tensor, padding_mask: Tensor) -> Tensor:
+        x = self.first(vectors)
         is_real = (~padding_mask)[:, :, None].to(x.dtype)
         for block, drop_path in zip(self.blocks, self.drop_paths, strict=True):
             x = drop_path(x, block(x, is_real))
         x = self.norm(x)
         if not self.per_position:
             x = pool(x, padding_mask, self.config.pooling)
-        return ModelOutput(x, self.output_layer)
+        return x

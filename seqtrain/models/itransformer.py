@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from seqtrain.models.base import ModelConfig, ModelContext, register_model
+from seqtrain.models.base import ModelContext, register_model
 from seqtrain.models.series_model import (
+    SeriesAttentionConfig,
     SeriesModel,
-    check_attention_sizes,
-    check_window_norm,
     require_series,
 )
 from seqtrain.modules.dropout import Dropout
@@ -19,7 +18,7 @@ from seqtrain.modules.transformer_layers import EncoderLayer, LayerOptions
 
 
 @dataclass(kw_only=True)
-class ITransformerConfig(ModelConfig):
+class ITransformerConfig(SeriesAttentionConfig):
     """The whole window of a channel is one position; attention is between channels."""
 
     dim: int = 256
@@ -28,17 +27,6 @@ class ITransformerConfig(ModelConfig):
     """Attention heads."""
     ffn_dim: int = 256
     """Width inside the feed-forward blocks."""
-    num_layers: int = 2
-    """Layers."""
-    dropout: float = 0.1
-    """Probability of dropping a value of embeddings, attention weights and block outputs."""
-    window_norm: str = "standard"
-    """What is taken from each window before and given back after: none, last or standard."""
-
-    def __post_init__(self) -> None:
-        check_window_norm(self.window_norm)
-        counts = {name: getattr(self, name) for name in ("ffn_dim", "num_layers")}
-        check_attention_sizes(self.dim, self.num_heads, counts, self.dropout)
 
 
 @register_model("itransformer", config=ITransformerConfig)

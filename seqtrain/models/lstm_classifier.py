@@ -1,21 +1,20 @@
 """A bidirectional LSTM that tells classes."""
 
 from dataclasses import dataclass
-from typing import Self
 
 from torch import Tensor, nn
 from typing_extensions import override
 
 from seqtrain.errors import ConfigError
-from seqtrain.models.base import Model, ModelConfig, ModelContext, ModelOutput, register_model
+from seqtrain.models.base import ModelConfig, ModelContext, register_model
 from seqtrain.models.labelled_inputs import (
     POOLINGS,
-    InputVectors,
     check_drop,
     check_positive,
     class_layer,
     pool,
 )
+from seqtrain.models.labelled_model import LabelledModel
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.lstm_layers import BidirectionalLayer
 
@@ -48,14 +47,12 @@ class LSTMClassifierConfig(ModelConfig):
 
 
 @register_model("lstm_classifier", config=LSTMClassifierConfig)
-class LSTMClassifier(Model):
+class LSTMClassifier(LabelledModel):
     """Bidirectional layers, then the ends of both directions, or pooling."""
 
     def __init__(self, config: LSTMClassifierConfig, context: ModelContext) -> None:
-        super().__init__()
-        context.require("lstm_classifier", "num_classes")
-        self.config, self.per_position = config, context.labels_per_position
-        self.inputs = InputVectors("lstm_classifier", context, config.dim)
+        super().__init__("lstm_classifier", config, context)
+        self.config = config
         self.first = nn.Linear(self.inputs.width, config.dim)
         self.layers = nn.ModuleList(
             BidirectionalLayer(config.dim) for _ in range(config.num_layers)
@@ -63,27 +60,13 @@ class LSTMClassifier(Model):
         self.dropout = Dropout(config.dropout)
         self.output_layer = class_layer(config.dim, context.num_classes)
 
-    @classmethod
     @override
-    def from_config(cls, config: LSTMClassifierConfig, context: ModelContext) -> Self:
-        return cls(config, context)
-
-    @override
-    def forward(  # type: ignore[override] # names the inputs that the base leaves open
-        self, padding_mask: Tensor, values: Tensor | None = None, tokens: Tensor | None = None
-    ) -> ModelOutput:
-        """Returns features of examples, [batch, dim], or of positions, [batch, time, dim].
-
-        Args:
-            padding_mask: True at padding, bool [batch, time].
-            values: [batch, time, channels], where inputs are numbers.
-            tokens: int64 [batch, time], where inputs are symbols.
-        """
-        x = self.first(self.inputs(padding_mask, values, tokens))
+    def features(self, vectors: Tensor, padding_mask: Tensor) -> Tensor:
+        x = self.first(vectors)
         lengths = (~padding_mask).sum(dim=1)
         last = x[:, 0]
         for layer in self.layers:
             x, last = layer(self.dropout(x), lengths)
         if not self.per_position:
             x = last if self.config.pooling == LAST else pool(x, padding_mask, self.config.pooling)
-        return ModelOutput(self.dropout(x), self.output_layer)
+        return self.dropout(x)

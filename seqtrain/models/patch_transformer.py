@@ -1,7 +1,6 @@
 """A transformer encoder over patches of a sequence, that tells classes."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +8,15 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from seqtrain.errors import ConfigError
-from seqtrain.models.base import Model, ModelConfig, ModelContext, ModelOutput, register_model
+from seqtrain.models.base import ModelConfig, ModelContext, register_model
 from seqtrain.models.labelled_inputs import (
-    InputVectors,
     check_drop,
     check_pooling,
     check_positive,
     class_layer,
     pool,
 )
+from seqtrain.models.labelled_model import LabelledModel
 from seqtrain.modules.attention import padding_bias
 from seqtrain.modules.drop_path import DropPath, drop_path_rates
 from seqtrain.modules.dropout import Dropout
@@ -82,19 +81,17 @@ class PatchTransformerConfig(ModelConfig):
 
 
 @register_model("patch_transformer", config=PatchTransformerConfig)
-class PatchTransformer(Model):
+class PatchTransformer(LabelledModel):
     """Patches, a linear layer, positions, pre-norm encoder layers, pooling (Dosovitskiy 2021)."""
 
     def __init__(self, config: PatchTransformerConfig, context: ModelContext) -> None:
-        super().__init__()
-        context.require("patch_transformer", "num_classes")
+        super().__init__("patch_transformer", config, context)
         if context.labels_per_position and config.stride != config.patch_length:
             raise ConfigError(
                 "With a label for each position patches must not overlap: model.patch_stride is "
                 f"{config.stride}, set it to model.patch_length={config.patch_length}."
             )
-        self.config, self.per_position = config, context.labels_per_position
-        self.inputs = InputVectors("patch_transformer", context, config.dim)
+        self.config = config
         self.patches = nn.Linear(config.patch_length * self.inputs.width, config.dim)
         longest = config.max_positions or max(num_patches(config, context.max_source_positions), 1)
         self.positions = build_positions(config.positions, longest, config.dim, 1)
@@ -117,23 +114,8 @@ class PatchTransformer(Model):
             self.unpatch = nn.Linear(config.dim, config.patch_length * config.dim)
         self.output_layer = class_layer(config.dim, context.num_classes)
 
-    @classmethod
     @override
-    def from_config(cls, config: PatchTransformerConfig, context: ModelContext) -> Self:
-        return cls(config, context)
-
-    @override
-    def forward(  # type: ignore[override] # names the inputs that the base leaves open
-        self, padding_mask: Tensor, values: Tensor | None = None, tokens: Tensor | None = None
-    ) -> ModelOutput:
-        """Returns features of examples, [batch, dim], or of positions, [batch, time, dim].
-
-        Args:
-            padding_mask: True at padding, bool [batch, time].
-            values: [batch, time, channels], where inputs are numbers.
-            tokens: int64 [batch, time], where inputs are symbols.
-        """
-        vectors = self.inputs(padding_mask, values, tokens)
+    def features(self, vectors: Tensor, padding_mask: Tensor) -> Tensor:
         x, patch_mask = self._patches(vectors, padding_mask)
         x = self.dropout(self.patches(x) + self.positions(0, x.size(1)))
         bias = padding_bias(patch_mask, x.dtype)
@@ -141,10 +123,10 @@ class PatchTransformer(Model):
             x = drop_path(x, layer(x, bias))
         x = self.norm(x)
         if not self.per_position:
-            return ModelOutput(pool(x, patch_mask, self.config.pooling), self.output_layer)
+            return pool(x, patch_mask, self.config.pooling)
         if self.unpatch is not None:
             x = self.unpatch(x).unflatten(2, (self.config.patch_length, -1)).flatten(1, 2)
-        return ModelOutput(x[:, : padding_mask.size(1)], self.output_layer)
+        return x[:, : padding_mask.size(1)]
 
     def _patches(self, vectors: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Returns [batch, patches, patch_length * width], and True where a patch is padding."""

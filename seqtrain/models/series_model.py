@@ -1,12 +1,13 @@
 """What models of numeric series have in common: windows in, values of all channels out."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 from torch import Tensor
 from typing_extensions import override
 
 from seqtrain.errors import ConfigError
-from seqtrain.models.base import Model, ModelContext, ModelOutput
+from seqtrain.models.base import Model, ModelConfig, ModelContext, ModelOutput
 from seqtrain.modules.window_norm import WINDOW_NORMS, normalize_window
 
 
@@ -61,6 +62,29 @@ class SeriesModel(Model):
         Returns:
             [batch, channels, horizon * num_outputs], the outputs of a step side by side.
         """
+
+
+@dataclass(kw_only=True)
+class SeriesAttentionConfig(ModelConfig):
+    """Options of series models that consist of layers of attention."""
+
+    dim: int = 64
+    """Width between layers, a multiple of num_heads."""
+    num_heads: int = 4
+    """Attention heads."""
+    ffn_dim: int = 128
+    """Width inside the feed-forward blocks."""
+    num_layers: int = 2
+    """Layers."""
+    dropout: float = 0.1
+    """Probability of dropping a value of embeddings, attention weights and block outputs."""
+    window_norm: str = "standard"
+    """What is taken from each window before and given back after: none, last or standard."""
+
+    def __post_init__(self) -> None:
+        check_window_norm(self.window_norm)
+        counts = {name: getattr(self, name) for name in ("ffn_dim", "num_layers")}
+        check_attention_sizes(self.dim, self.num_heads, counts, self.dropout)
 
 
 def require_series(model: str, context: ModelContext) -> None:

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
-from seqtrain.models.base import ModelConfig, ModelContext, register_model
+from seqtrain.models.base import ModelContext, register_model
 from seqtrain.models.series_model import (
+    SeriesAttentionConfig,
     SeriesModel,
-    check_attention_sizes,
-    check_window_norm,
     require_series,
 )
 from seqtrain.modules.dropout import Dropout
@@ -20,26 +19,8 @@ from seqtrain.modules.transformer_layers import EncoderLayer, LayerOptions
 
 
 @dataclass(kw_only=True)
-class SeriesTransformerConfig(ModelConfig):
+class SeriesTransformerConfig(SeriesAttentionConfig):
     """All channels of a row are one position; the rows to come are positions without values."""
-
-    dim: int = 64
-    """Width between layers, a multiple of num_heads."""
-    num_heads: int = 4
-    """Attention heads."""
-    ffn_dim: int = 128
-    """Width inside the feed-forward blocks."""
-    num_layers: int = 2
-    """Layers."""
-    dropout: float = 0.1
-    """Probability of dropping a value of embeddings, attention weights and block outputs."""
-    window_norm: str = "standard"
-    """What is taken from each window before and given back after: none, last or standard."""
-
-    def __post_init__(self) -> None:
-        check_window_norm(self.window_norm)
-        counts = {name: getattr(self, name) for name in ("ffn_dim", "num_layers")}
-        check_attention_sizes(self.dim, self.num_heads, counts, self.dropout)
 
 
 @register_model("series_transformer", config=SeriesTransformerConfig)
