@@ -3,6 +3,7 @@
 import mmap
 import os
 import weakref
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,13 @@ class ArrayFile:
         for begin in range(0, self._count, step):
             size = min(step, self._count - begin)
             yield self.at_ranges(np.array([begin]), np.array([size]))
+
+    def crc32(self) -> int:
+        """Returns zlib.crc32 of all numbers, as they lie in a file."""
+        crc = 0
+        for block in self.blocks():
+            crc = zlib.crc32(np.ascontiguousarray(block).data, crc)
+        return crc
 
     def _read(self, place: int, size: int) -> bytes:
         try:

@@ -1,6 +1,5 @@
 """Lines or documents as blocks of a limited number of symbols."""
 
-import zlib
 from hashlib import blake2b
 
 import numpy as np
@@ -157,9 +156,4 @@ def _falls(starts: ArrayFile) -> bool:
 
 
 def _hash(starts: ArrayFile | None) -> int | None:
-    if starts is None:
-        return None
-    crc = 0
-    for block in starts.blocks():
-        crc = zlib.crc32(np.ascontiguousarray(block, dtype="<i8").data, crc)
-    return crc
+    return None if starts is None else starts.crc32()

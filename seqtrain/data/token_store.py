@@ -4,7 +4,6 @@ PREFIX.tokens holds the ids of all sequences one after the other, little-endian,
 unsigned type. PREFIX.index holds a header and where each sequence begins, int64 [count + 1].
 """
 
-import contextlib
 import os
 import struct
 import zlib
@@ -12,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
 from seqtrain.data.array_file import ArrayFile, runs
+from seqtrain.data.array_writer import ArrayWriter
 from seqtrain.data.sequence_store import (
     SequenceStore,
     check_extents,
@@ -188,10 +188,7 @@ class TokenStore(SequenceStore):
         return [(".tokens", self._tokens), (".index", self._offsets)]
 
     def _verify_file(self, suffix: str, array: ArrayFile) -> None:
-        crc = 0
-        for block in array.blocks():
-            crc = zlib.crc32(block.data, crc)
-        if crc != self._crcs[suffix == ".index"]:
+        if array.crc32() != self._crcs[suffix == ".index"]:
             raise DataError(f"{self._name(suffix)}: the checksum differs. {WAY_OUT}")
 
     def _path(self, suffix: str) -> Path:
@@ -226,16 +223,9 @@ class TokenStoreWriter:
         self._dtype = token_dtype(vocab_size)
         self._waiting: list[npt.NDArray[np.int64]] = []
         self._num_waiting = self._count = self._total = 0
-        self._crcs = [0, 0]
-        self._files: list[BinaryIO] = []
-        try:
-            for path in self._temporaries:
-                self._files.append(path.open("wb"))
-        except OSError as error:
-            self.discard()
-            raise MachineError(f"{prefix}: cannot be written: {error}.") from error
-        self._files[1].write(bytes(HEADER_BYTES))
-        self._write(1, np.zeros(1, dtype="<i8"))
+        self._tokens = ArrayWriter(self._temporaries[0], self._paths[0])
+        self._index = ArrayWriter(self._temporaries[1], self._paths[1], HEADER_BYTES)
+        self._index.write(np.zeros(1, dtype="<i8"))
 
     def append(self, ids: Ids) -> None:
         """Adds one sequence.
@@ -263,8 +253,8 @@ class TokenStoreWriter:
         """
         self._flush()
         _checked_ids(flat, self._vocab_size, self._count)
-        self._write(0, flat.astype(self._dtype))
-        self._write(1, (self._total + np.cumsum(lengths)).astype("<i8"))
+        self._tokens.write(flat.astype(self._dtype))
+        self._index.write((self._total + np.cumsum(lengths)).astype("<i8"))
         self._count += len(lengths)
         self._total += len(flat)
 
@@ -278,15 +268,13 @@ class TokenStoreWriter:
             self._count,
             self._total,
             self._vocab_size,
-            *self._crcs,
+            self._tokens.crc32,
+            self._index.crc32,
         )
+        self._index.write_header(header + struct.pack("<II", zlib.crc32(header), 0))
+        self._tokens.close()
+        self._index.close()
         try:
-            self._files[1].seek(0)
-            self._files[1].write(header + struct.pack("<II", zlib.crc32(header), 0))
-            for file in self._files:
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
             for temporary, path in zip(self._temporaries, self._paths, strict=True):
                 temporary.replace(path)
         except OSError as error:
@@ -294,9 +282,8 @@ class TokenStoreWriter:
 
     def discard(self) -> None:
         """Removes what was written."""
-        for file in self._files:
-            with contextlib.suppress(OSError):
-                file.close()
+        self._tokens.abandon()
+        self._index.abandon()
         for temporary in self._temporaries:
             temporary.unlink(missing_ok=True)
 
@@ -304,18 +291,11 @@ class TokenStoreWriter:
         if not self._waiting:
             return
         ends = self._total + np.cumsum([len(ids) for ids in self._waiting], dtype=np.int64)
-        self._write(0, np.concatenate(self._waiting).astype(self._dtype))
-        self._write(1, ends.astype("<i8"))
+        self._tokens.write(np.concatenate(self._waiting).astype(self._dtype))
+        self._index.write(ends.astype("<i8"))
         self._count += len(self._waiting)
         self._total = int(ends[-1])
         self._waiting, self._num_waiting = [], 0
-
-    def _write(self, which: int, array: npt.NDArray[Any]) -> None:
-        try:
-            self._files[which].write(array.data)
-        except OSError as error:
-            raise MachineError(f"{self._paths[which]}: cannot be written: {error}.") from error
-        self._crcs[which] = zlib.crc32(array.data, self._crcs[which])
 
     def __enter__(self) -> Self:
         return self

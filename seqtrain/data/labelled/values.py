@@ -4,21 +4,21 @@ PREFIX.values holds the numbers of all arrays one after the other, float32. PREF
 each array where its numbers begin and its shape without channels, int64 [count, 1 + rank].
 """
 
-import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from seqtrain.data.array_file import ArrayFile
+from seqtrain.data.array_writer import ArrayWriter
 from seqtrain.data.sequence_store import check_indices
-from seqtrain.errors import DataError, MachineError
+from seqtrain.errors import DataError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -144,11 +144,8 @@ class ValueStore:
         return flat.reshape(-1, width)
 
     def _verify(self, suffix: str, array: ArrayFile) -> None:
-        crc = 0
-        for block in array.blocks():
-            crc = zlib.crc32(block.data, crc)
         expected = self.meta.crc_values if suffix == ".values" else self.meta.crc_shapes
-        if crc != expected:
+        if array.crc32() != expected:
             raise DataError(f"{self._name}{suffix}: the checksum differs. {WAY_OUT}")
 
 
@@ -162,43 +159,31 @@ class ValueStoreWriter:
     """
 
     def __init__(self, prefix: Path, rank: int, num_channels: int) -> None:
-        self._prefix, self._rank, self._num_channels = prefix, rank, num_channels
+        self._rank, self._num_channels = rank, num_channels
         self._count = self._total = 0
-        self._crcs = [0, 0]
-        paths = [Path(f"{prefix}.{name}") for name in ("values", "shapes")]
-        self._files: list[BinaryIO] = []
-        for path in paths:
-            self._files.append(path.open("wb"))
+        self._values = ArrayWriter(Path(f"{prefix}.values"))
+        self._shapes = ArrayWriter(Path(f"{prefix}.shapes"))
 
     def append(self, array: FloatArray) -> None:
         """Adds an array [*positions, channels]."""
         place = np.array([self._total, *array.shape[:-1]], dtype=PLACE)
-        self._write(0, np.ascontiguousarray(array, dtype=VALUE).reshape(-1))
-        self._write(1, place)
+        self._values.write(np.ascontiguousarray(array, dtype=VALUE).reshape(-1))
+        self._shapes.write(place)
         self._count += 1
         self._total += array.size
 
     def close(self) -> ValueMeta:
         """Makes the files durable and returns what the store is opened with."""
-        for file in self._files:
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
+        self._values.close()
+        self._shapes.close()
         return ValueMeta(
             count=self._count,
             total=self._total,
             rank=self._rank,
             num_channels=self._num_channels,
-            crc_values=self._crcs[0],
-            crc_shapes=self._crcs[1],
+            crc_values=self._values.crc32,
+            crc_shapes=self._shapes.crc32,
         )
-
-    def _write(self, which: int, array: npt.NDArray[Any]) -> None:
-        try:
-            self._files[which].write(array.data)
-        except OSError as error:
-            raise MachineError(f"{self._prefix}: cannot be written: {error}.") from error
-        self._crcs[which] = zlib.crc32(array.data, self._crcs[which])
 
     def __enter__(self) -> Self:
         return self
@@ -209,5 +194,5 @@ class ValueStoreWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for file in self._files:
-            file.close()
+        self._values.abandon()
+        self._shapes.abandon()

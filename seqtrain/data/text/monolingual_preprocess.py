@@ -1,7 +1,6 @@
 """Plain text as a folder: written once by `seqtrain-preprocess`, opened by every run."""
 
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -150,10 +149,7 @@ def _fingerprints(
         found[f"{split}.index"] = store.fingerprint
         starts = documents[split]
         if starts is not None:
-            crc = 0
-            for block in starts.blocks():
-                crc = zlib.crc32(block.astype("<i8", copy=False).data, crc)
-            found[f"{split}.documents"] = f"{crc:08x}"
+            found[f"{split}.documents"] = f"{starts.crc32():08x}"
     return found
 
 
