@@ -1,6 +1,6 @@
 """What a save costs: against a raw write of the same bytes, and to training that goes on.
 
-    python benchmarks/checkpoint.py [FOLDER] [--parameters 60000000] [--rounds 7]
+    python benchmarks/checkpoint.py [FOLDER] [--parameters 60000000] [--rounds 7] [--tokens 1024]
 
 A Transformer-like stack of linear layers with Adam's two moments, in fp32. In turns within one
 minute: a raw write and fsync of as many bytes, a save at once, a save in the background during
@@ -34,20 +34,21 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", help="where to write; a temporary folder if not given")
     parser.add_argument("--parameters", type=int, default=60_000_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--tokens", type=int, default=1024, help="rows of a batch")
     settings = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=settings.folder, prefix="benchmark-"))
     try:
-        _measure(folder, settings.parameters, settings.rounds)
+        _measure(folder, settings.parameters, settings.tokens, settings.rounds)
     finally:
         shutil.rmtree(folder)
 
 
-def _measure(folder: Path, num_parameters: int, rounds: int) -> None:
+def _measure(folder: Path, num_parameters: int, num_tokens: int, rounds: int) -> None:
     torch.manual_seed(0)
     layers = max(1, num_parameters // _DIM**2)
     model = nn.Sequential(*(nn.Linear(_DIM, _DIM, bias=False) for _ in range(layers)))
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    batch = torch.randn(256, _DIM)
+    batch = torch.randn(num_tokens, _DIM)
 
     def update() -> float:
         started = time.perf_counter()
@@ -66,7 +67,7 @@ def _measure(folder: Path, num_parameters: int, rounds: int) -> None:
     for number in range(rounds + 1):  # the first round touches all memory, and is not counted
         found = {"raw": _raw_write(folder / "raw", tensors)}
         found["at once"] = _timed_save(at_once, folder, 2 * number, parts)
-        found["update"] = statistics.median(update() for _ in range(5))
+        found["update"] = statistics.median(update() for _ in range(2))
         started = time.perf_counter()
         background.save(folder, 2 * number + 1, parts, {})
         found["stall"] = time.perf_counter() - started
@@ -81,7 +82,8 @@ def _measure(folder: Path, num_parameters: int, rounds: int) -> None:
         if number:
             for name, seconds in found.items():
                 times[name].append(seconds)
-    print(f"{num_bytes / 1e6:.0f} MB, {layers * _DIM**2 / 1e6:.0f} M parameters, {rounds} rounds, ")
+    size = f"{num_bytes / 1e6:.0f} MB, {layers * _DIM**2 / 1e6:.0f} M parameters"
+    print(f"{size}, {num_tokens} tokens an update, {rounds} rounds")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, title in _ROWS.items():
         print(f"{title:44s} {_spread(times[name])}")

@@ -1,4 +1,7 @@
+import os
+import sys
 from pathlib import Path
+from threading import get_native_id
 from typing import Any
 
 import pytest
@@ -77,3 +80,25 @@ def test_nothing_to_finish_is_none_and_two_saves_at_a_time_are_a_mistake(tmp_pat
     assert writer.can_finish
     with pytest.raises(RuntimeError, match="not finished"):
         writer.save(tmp_path, 2, tree(1.0), {})
+
+
+class WatchedCollectives(Collectives):
+    """Notes how modest the thread is that speaks with the other ranks."""
+
+    def gather_json(self, value: Any) -> list[Any]:
+        self.niceness = os.getpriority(os.PRIO_PROCESS, get_native_id())
+        return super().gather_json(value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_the_thread_that_writes_lets_training_go_before_it(tmp_path: Path) -> None:
+    here = os.getpriority(os.PRIO_PROCESS, get_native_id())
+    peers = WatchedCollectives()
+    at_once = CheckpointWriter(peers, in_background=False)
+    at_once.save(tmp_path, 1, tree(1.0), {})
+    assert peers.niceness == here
+    in_background = CheckpointWriter(peers, in_background=True)
+    in_background.save(tmp_path, 2, tree(1.0), {})
+    in_background.finish()
+    assert peers.niceness > here or here == 19
+    assert os.getpriority(os.PRIO_PROCESS, get_native_id()) == here
