@@ -1,14 +1,14 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else: each sets up .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-CHECKED := seqtrain seqtrain_cli tests examples benchmarks
+CHECKED := seqtrain seqtrain_cli tests examples benchmarks docs
 
-.PHONY: help demo test test-fast test-runs test-faults test-distributed benchmark soak lint types wheel clean
+.PHONY: help demo test test-fast test-runs test-faults test-distributed test-hosts benchmark soak lint types docs wheel clean
 
 help:
 	@echo "make demo              prepare real data, train 5 minutes, evaluate, show ten outputs"
 	@echo "make test              all tests that CI runs (make soak: the long ones)"
-	@echo "make lint types wheel  the other checks of CI"
+	@echo "make lint types docs wheel  the other checks of CI"
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,7 +19,7 @@ demo: .venv/.installed
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps pocketsphinx
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/g2p_cmudict/demo.sh
 
-RUNS := tests/integration tests/resume tests/cli
+RUNS := tests/integration tests/resume tests/cli tests/docs
 
 test: test-fast test-runs test-faults test-distributed
 
@@ -37,6 +37,10 @@ test-faults: .venv/.installed
 test-distributed: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/distributed
 
+# Two network namespaces that lose each other; needs the right to make some, else says so.
+test-hosts: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/hosts/two_hosts.py
+
 # A minute: next to bare loops, and the Hugging Face Trainer if the extra `bench` is installed.
 benchmark: .venv/.installed
 	$(BIN)/python benchmarks/training.py --short
@@ -50,6 +54,10 @@ lint: .venv/.installed
 
 types: .venv/.installed
 	$(BIN)/mypy
+
+# Into build/site; a link that leads nowhere is an error.
+docs: .venv/.installed
+	$(BIN)/mkdocs build --strict --quiet
 
 wheel: .venv/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON=$(PYTHON) bash .ci/check_wheel

@@ -5,14 +5,13 @@ import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seqtrain.checkpoint.load import applying, read_checkpoint, resolve
-from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.criteria.base import Criterion
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import ConfigError, DataError
@@ -20,15 +19,30 @@ from seqtrain.generation.base import GenerationConfig, Hypothesis
 from seqtrain.models.base import Model
 from seqtrain.optim.precision import Precision, choose_cpu_products
 from seqtrain.plugins import load_plugins, loaded_plugins
+from seqtrain.scorers.base import build_scorers
 from seqtrain.tasks.base import TASKS, Task
-from seqtrain.training.build import build_criterion, build_model, choose_device
+from seqtrain.tasks.line_demands import write_demands
+from seqtrain.training.answers.line_answers import Answer, answer_lines
+from seqtrain.training.answers.saved_run import require_same_symbols
+from seqtrain.training.answers.split_outputs import (
+    LEAST_AT_ONCE,
+    WHOLE,
+    Shard,
+    SplitOutputs,
+    examples_at_once,
+    parts_of,
+)
+from seqtrain.training.answers.trained_model import (
+    TrainedModel,
+    read_trained,
+    require_ensemble,
+    require_language_model,
+)
+from seqtrain.training.build import choose_device
 from seqtrain.training.evaluator import Evaluation, Evaluator
 from seqtrain.training.run_config import RunConfig
-from seqtrain.training.saved_run import read_run, require_same_symbols
 from seqtrain.training.session import train_run
 from seqtrain.training.train_loop import TrainResult
-
-_LINES_AT_ONCE = 1024
 
 
 def train(config: RunConfig | Mapping[str, Any]) -> TrainResult:
@@ -52,18 +66,11 @@ class GeneratedText:
     score: float
     """Sum of log probabilities / length ** lenpen."""
     token_scores: list[float]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One part of a split."""
-
-    index: int
-    """From 0 to count - 1."""
-    count: int
-
-
-WHOLE = Shard(0, 1)
+    alignment: list[int] | None = None
+    """With generation.print_alignment: place of the source symbol that each symbol comes from."""
+    attention: list[list[float]] | None = None
+    """With generation.print_alignment=soft: for each symbol and for the end, its attention to the
+    source symbols and to their end."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,42 @@ class Pipeline:
     device: torch.device
     path: Path
     """The checkpoint that it was loaded from."""
+    others: tuple[TrainedModel, ...] = ()
+    """Further models of an ensemble."""
+    language_model: TrainedModel | None = None
+    """For generation.lm_weight."""
+    at_once: int = LEAST_AT_ONCE
+    """Lines, or examples of a split, that are worked on together."""
 
-    def translate(self, lines: Iterable[str], **options: Any) -> list[str]:
-        """Returns the best output for each line. Options are those of GenerationConfig."""
+    def translate(
+        self,
+        lines: Iterable[str],
+        constraints: Sequence[Sequence[str]] | None = None,
+        prefixes: Sequence[str] | None = None,
+        ordered: bool = False,
+        **options: Any,
+    ) -> list[str]:
+        """Returns the best output for each line.
+
+        Args:
+            lines: Input texts.
+            constraints: Phrases that the output of each line must contain.
+            prefixes: What the output of each line must begin with.
+            ordered: The phrases come in the order given, and not inside one another.
+            options: Of GenerationConfig: beam, lenpen, max_len_b ...
+
+        Raises:
+            DataError: A line cannot be used; `answers` has a reason for it and goes on.
+        """
         if isinstance(lines, str):
             raise TypeError("translate takes a list of lines, got a single text: put it in [].")
+        if constraints is not None:
+            options["constraints"] = "ordered" if ordered else "unordered"
+        if prefixes is not None:
+            options["forced_prefix"] = True
         generation = replace(self.config.generation, **options)
+        if constraints is not None or prefixes is not None:
+            lines = write_demands(lines, generation, constraints, prefixes)
         return [nbest[0].text for nbest in self.generate_lines(lines, generation)]
 
     def sample(self, lines: Iterable[str], count: int = 1, **options: Any) -> list[list[str]]:
@@ -102,7 +139,7 @@ class Pipeline:
     def generate_lines(
         self, lines: Iterable[str], generation: GenerationConfig
     ) -> Iterator[list[GeneratedText]]:
-        """Yields the nbest outputs of each line, in order; reads up to 1,024 lines at a time."""
+        """Yields the nbest outputs of each line, in order; reads some hundred lines at a time."""
         for nbest in self.hypotheses_of_lines(lines, generation):
             yield [self.text_of(hypothesis) for hypothesis in nbest]
 
@@ -110,11 +147,32 @@ class Pipeline:
         self, lines: Iterable[str], generation: GenerationConfig
     ) -> Iterator[list[Hypothesis]]:
         """Yields what `generate_lines` does, as symbol ids."""
+        for number, answer in enumerate(self.answers(lines, generation), start=1):
+            if answer.error:
+                raise DataError(f"line {number}: {answer.error}")
+            yield answer.hypotheses
+
+    def answers(
+        self,
+        lines: Iterable[str],
+        generation: GenerationConfig | None = None,
+        lines_at_once: int = 0,
+        first_number: int = 0,
+    ) -> Iterator[Answer]:
+        """Yields hypotheses for each line, or the reason why there are none, in order.
+
+        Args:
+            lines: Input texts.
+            generation: Options of search; those of the run if None.
+            lines_at_once: Searched together; 0 for some hundred, 1 to answer each at once.
+            first_number: Of the first line: what is drawn for a line depends on its number.
+        """
         source = iter(lines)
-        evaluator = self._evaluator(self.task, generation)
-        while window := list(islice(source, _LINES_AT_ONCE)):
-            found = dict(evaluator.hypotheses(self.task.inference_dataset(window)))
-            yield from (found[index] for index in range(len(window)))
+        evaluator = self._evaluator(self.task, generation or self.config.generation)
+        size = lines_at_once or self.at_once
+        while window := list(islice(source, size)):
+            yield from answer_lines(evaluator, window, first_number)
+            first_number += len(window)
 
     def generate_split(
         self, split: str, generation: GenerationConfig
@@ -134,16 +192,23 @@ class Pipeline:
             generation: Options of search.
             shard: Which part.
         """
-        evaluator = self._evaluator(task, generation, shard)
-        yield from sorted(evaluator.hypotheses(task.dataset(split)), key=lambda item: item[0])
+        outputs = self.outputs_of_split(task, split, generation)
+        for part in parts_of(shard.of(len(outputs)), self.at_once):
+            yield from outputs.hypotheses(part)
 
     def references_of_split(
         self, task: Task, split: str, generation: GenerationConfig, shard: Shard = WHOLE
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields (example index, its target with the model's scores); see `hypotheses_of_split`."""
-        evaluator = self._evaluator(task, generation, shard)
-        found = sorted(evaluator.reference_scores(task.dataset(split)), key=lambda item: item[0])
-        yield from ((index, [hypothesis]) for index, hypothesis in found)
+        outputs = self.outputs_of_split(task, split, generation)
+        for part in parts_of(shard.of(len(outputs)), self.at_once):
+            yield from outputs.references(part)
+
+    def outputs_of_split(
+        self, task: Task, split: str, generation: GenerationConfig
+    ) -> SplitOutputs:
+        """Returns what says the same of any part of a split."""
+        return SplitOutputs(self._evaluator(task, generation), split)
 
     def score(
         self, sources: Sequence[str], targets: Sequence[str], **options: Any
@@ -159,7 +224,13 @@ class Pipeline:
     def text_of(self, hypothesis: Hypothesis) -> GeneratedText:
         """Returns a hypothesis as text."""
         text = self.task.decode(hypothesis)
-        return GeneratedText(text, hypothesis.score, hypothesis.token_scores)
+        return GeneratedText(
+            text,
+            hypothesis.score,
+            hypothesis.token_scores,
+            hypothesis.alignment,
+            hypothesis.attention,
+        )
 
     def classify(self, inputs: Iterable[Any]) -> list[str]:
         """Returns the class of each sequence: an array [time, channels], a text, or a mapping."""
@@ -182,7 +253,7 @@ class Pipeline:
         self._require_predictions()
         source, done = iter(inputs), 0
         evaluator = self._evaluator(self.task, self.config.generation)
-        while window := list(islice(source, _LINES_AT_ONCE)):
+        while window := list(islice(source, self.at_once)):
             try:
                 dataset = self.task.prediction_dataset(window)
             except DataError as error:
@@ -194,13 +265,33 @@ class Pipeline:
     def predict_split(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yields (example index, what the task predicts) of a split of `task.data`, in order."""
         self._require_predictions()
-        task = self.task_with_data()
-        evaluator = self._evaluator(task, self.config.generation)
-        yield from sorted(evaluator.predictions(task.dataset(split)), key=lambda item: item[0])
+        outputs = self.outputs_of_split(self.task_with_data(), split, self.config.generation)
+        for part in parts_of(range(len(outputs)), self.at_once):
+            yield from outputs.predictions(part)
 
-    def evaluate(self, split: str, generation: GenerationConfig, generate: bool) -> Evaluation:
-        """Returns loss, and scores of generated outputs, over a split of `task.data`."""
-        return self._evaluator(self.task_with_data(), generation).evaluate(split, generate)
+    def evaluate(
+        self,
+        split: str,
+        generation: GenerationConfig,
+        generate: bool,
+        scorers: Sequence[str] | None = None,
+        collectives: Collectives | None = None,
+    ) -> Evaluation:
+        """Returns loss, and scores of outputs, over a split of `task.data`.
+
+        Args:
+            split: Its name.
+            generation: Options of search.
+            generate: Search, if a scorer reads texts.
+            scorers: Registered scorers; those of the task if None.
+            collectives: To share the work with other processes, all of which call this.
+        """
+        evaluator = self._evaluator(self.task_with_data(), generation)
+        if scorers is not None:
+            evaluator = replace(evaluator, chosen_scorers=build_scorers(scorers))
+        if collectives is not None:
+            evaluator = replace(evaluator, collectives=collectives)
+        return evaluator.evaluate(split, generate)
 
     def _require_predictions(self) -> None:
         if not self.task.predicts:
@@ -215,9 +306,12 @@ class Pipeline:
         require_same_symbols(self.task, task, self.config.task.data or "The text of the run")
         return task
 
-    def _evaluator(
-        self, task: Task, generation: GenerationConfig, shard: Shard = WHOLE
-    ) -> Evaluator:
+    def _evaluator(self, task: Task, generation: GenerationConfig) -> Evaluator:
+        if generation.lm_weight and self.language_model is None:
+            raise ConfigError(
+                f"generation.lm_weight={generation.lm_weight} needs a language model: set "
+                "language_model to a run of task=language_modeling."
+            )
         return Evaluator(
             task=task,
             model=self.model,
@@ -226,42 +320,58 @@ class Pipeline:
             device=self.device,
             dataset=replace(self.config.dataset, num_workers=0),
             generation=generation,
-            collectives=Collectives(shard.index, shard.count),  # they say nothing to one another
+            collectives=Collectives(),
+            ensemble=[other.model for other in self.others],
+            language_model=self.language_model.model if self.language_model else None,
         )
 
 
-def load(path: str | Path, device: str = "auto", data: str = "") -> Pipeline:
+def load(
+    path: str | Path | Sequence[str | Path],
+    device: str = "auto",
+    data: str = "",
+    language_model: str | Path = "",
+) -> Pipeline:
     """Loads a trained model: from a run directory its best checkpoint, else the one named.
 
-    Where the run keeps an average of its weights (section `ema`), the model has those.
+    Where the run keeps an average of its weights (section `ema`), the model has those. Several
+    paths make an ensemble, which has the options of the first one's run.
 
     Nothing that the checkpoint says is imported or run: plug-ins that it needs must be loaded
     before, with `seqtrain.plugins.load_plugins`.
 
     Args:
-        path: Run directory, folder of checkpoints, or one checkpoint.
+        path: Run directory, folder of checkpoints, or one checkpoint; or several of these.
         device: auto, cpu or cuda.
         data: Folder to take splits from, where it is not the one that the run was trained on.
+        language_model: The same of a language model, for generation.lm_weight.
 
     Raises:
         CheckpointError: It cannot be read.
+        ConfigError: Several models do not fit together.
         UnknownNameError: It needs a component that no loaded plug-in registers.
     """
     load_plugins([])
-    where = choose_device(device)
-    loaded = read_checkpoint(resolve(Path(path)), names=("config", "task", *WEIGHT_PARTS))
-    config, task = read_run(loaded)
-    if data:
-        config = replace(config, task=replace(config.task, data=data))
-    choose_cpu_products(config.precision)
-    with applying(loaded.path):
-        model = build_model(config, task.context)
-        criterion = build_criterion(config, task.context)
-        weights = usable_weights(loaded.parts)
-        model.load_state_dict(weights.model)
-        criterion.load_state_dict(weights.criterion)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    if not paths:
+        raise ConfigError("load needs the path of a run or a checkpoint, got an empty list.")
+    read = partial(read_trained, device=choose_device(device))
+    first, others = read(paths[0], data=data), [read(each) for each in paths[1:]]
+    require_ensemble(first, others)
+    language = read(language_model) if language_model else None
+    if language is not None:
+        require_language_model(first, language)
+    choose_cpu_products(first.config.precision)
     return Pipeline(
-        config, task, model.to(where).eval(), criterion.to(where).eval(), where, loaded.path
+        config=first.config,
+        task=first.task,
+        model=first.model,
+        criterion=first.criterion,
+        device=choose_device(device),
+        path=first.path,
+        others=tuple(others),
+        language_model=language,
+        at_once=examples_at_once(first.config.dataset),
     )
 
 

@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from seqtrain.errors import ConfigError
-from seqtrain_cli.fairseq_flags import KEYS, SWITCH_VALUES
+from seqtrain_cli.fairseq_flags import INSTEAD, KEYS, SWITCH_VALUES
 
 SWITCHES = ("-r", "--run", "-m", "--multirun", "-sc", "--shell-completion", "--resolve",
             "--hydra-help", "-i", "--info")  # fmt: skip
@@ -151,6 +151,8 @@ def _normalise(parsed: Override, list_keys: Collection[str]) -> str:
 
 def _explain_dashes(word: str, following: str) -> str:
     flag, _, value = word.lstrip("-").partition("=")
+    if reason := INSTEAD.get(flag.replace("_", "-")):
+        return f"{word!r} is not an option here: {reason}."
     key = KEYS.get(flag.replace("_", "-"), flag.replace("-", "_"))
     if not value:
         is_value = following and not following.startswith("-") and "=" not in following

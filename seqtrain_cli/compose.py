@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seqtrain.errors import ConfigError, MachineError, SeqtrainError
-from seqtrain.plugins import config_dirs
+from seqtrain.plugins import config_dirs, load_plugins
 from seqtrain_cli.arguments import Arguments, normalise, split_arguments
 from seqtrain_cli.command import Command
 from seqtrain_cli.explain import explain
@@ -54,11 +54,12 @@ def compose_and_run(command: Command, words: Sequence[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     is_running = False
     failure: list[Exception] = []
+    own_process = os.getpid()
 
     def job(config: DictConfig) -> float | None:
         nonlocal is_running
         try:
-            container = to_container(config)
+            container = _container_here(config, own_process)
             is_running = True
             return command.run(container)
         except Exception as error:
@@ -103,6 +104,7 @@ def prepare(words: Sequence[str]) -> Arguments:
     plugins = load_named_plugins(arguments, find_config_dir())
     store_schemas()
     if plugins:
+        _require_modules(plugins, arguments)
         arguments = arguments.with_value("plugins", plugins)
     chosen = arguments.chosen()
     return normalise(arguments, keys_of_type(list, chosen), keys_of_type(dict, chosen))
@@ -120,6 +122,16 @@ def to_container(config: DictConfig) -> dict[str, Any]:
     return container
 
 
+def _container_here(config: DictConfig, preparing_process: int) -> dict[str, Any]:
+    """Returns the values; in the task of a cluster, which has prepared nothing, prepares that."""
+    if os.getpid() == preparing_process:
+        return to_container(config)
+    with environment_hidden():
+        container = to_container(config)
+    load_plugins(container.get("plugins", []))
+    return container
+
+
 def find_config_dir() -> Path:
     """Returns the folder of presets: in an installed package, else in the checkout."""
     here = Path(__file__).resolve().parent
@@ -127,6 +139,18 @@ def find_config_dir() -> Path:
         if (folder / "train.yaml").is_file():
             return folder
     raise MachineError(f"The presets are missing: no config/train.yaml in {here} or {here.parent}.")
+
+
+def _require_modules(plugins: Sequence[str], arguments: Arguments) -> None:
+    """Refuses plug-ins that a task of a cluster could not import by their name."""
+    launcher = str(arguments.value_of("hydra/launcher") or "")
+    files = [name for name in plugins if name.endswith(".py") or "/" in name]
+    if launcher.startswith("submitit") and files:
+        raise ConfigError(
+            f"hydra/launcher={launcher} cannot send the plug-in {files[0]} to its tasks: name a "
+            "module that they can import, as plugins=[my_plugin] for my_plugin.py in the working "
+            "folder."
+        )
 
 
 def _require_data_only(name: str, arguments: Arguments) -> None:
@@ -148,6 +172,8 @@ def _one_at_a_time(arguments: Arguments) -> Iterator[list[str]]:
     plain = [override for override in arguments.overrides if override not in lines]
     yield plain
     for sweep in sweeps:
+        if sweep.is_interval_sweep():  # of numbers, which name nothing
+            continue
         for choice in sweep.sweep_string_iterator():
             yield [*plain, f"{sweep.get_key_element()}={choice}"]
 

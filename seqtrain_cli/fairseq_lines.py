@@ -1,4 +1,8 @@
-"""The lines of fairseq-generate: S- source, T- reference, H- hypothesis, D- its text, P- scores."""
+"""The lines of fairseq-generate.
+
+S- source, C- phrase that an output must contain, T- reference, H- hypothesis, D- its text, P- its
+scores, A- its alignment.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +36,11 @@ class FairseqLines:
         self.target_symbols = vocabularies["target"]
 
     def of_example(
-        self, index: int, hypotheses: Sequence[Hypothesis], number: int | None = None
+        self,
+        index: int,
+        hypotheses: Sequence[Hypothesis],
+        number: int | None = None,
+        phrases: Sequence[str] = (),
     ) -> Iterator[str]:
         """Yields the lines of one example.
 
@@ -40,12 +48,14 @@ class FairseqLines:
             index: Of the example in the dataset.
             hypotheses: Best first.
             number: What stands in the lines; the index if None.
+            phrases: What its outputs must contain.
         """
         number = index if number is None else number
         batch = self.dataset.batch(np.array([index]), 1)
         source = batch.inputs.get("source_tokens")
         if source is not None and self.source_symbols is not None:
             yield f"S-{number}\t{self._pieces(self._ids(source), self.source_symbols)}"
+        yield from (f"C-{number}\t{phrase}" for phrase in phrases)
         targets = self._ids(batch.targets)
         if batch.num_targets:
             # fairseq writes a reference's unknown symbol so that no hypothesis matches it.
@@ -58,6 +68,8 @@ class FairseqLines:
             yield f"H-{number}\t{score}\t{pieces_text}"
             yield f"D-{number}\t{score}\t{self.task.decode(hypothesis)}"
             yield f"P-{number}\t{' '.join(_four_digits(hypothesis.token_scores))}"
+            if hypothesis.alignment is not None:
+                yield f"A-{number}\t{_alignment(hypothesis)}"
 
     def _ids(self, row: Tensor) -> list[int]:
         """Returns the symbols of a batch's only row, without padding and eos at the end."""
@@ -67,6 +79,14 @@ class FairseqLines:
 
     def _pieces(self, ids: Iterable[int], symbols: Sequence[str]) -> str:
         return " ".join(symbols[i] for i in ids)
+
+
+def _alignment(hypothesis: Hypothesis) -> str:
+    """Returns the attention of each symbol, or pairs of places in source and output."""
+    if hypothesis.attention is not None:
+        rows = ([f"{share:.6f}" for share in row] for row in hypothesis.attention)
+        return " ".join(",".join(row) for row in rows)
+    return " ".join(f"{place}-{index}" for index, place in enumerate(hypothesis.alignment or []))
 
 
 def _four_digits(log_probs: Iterable[float]) -> Iterator[str]:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import omegaconf
 import yaml  # type: ignore[import-untyped] # it ships no types
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
@@ -19,6 +20,13 @@ MAX_VALUES = 20_000
 
 _TARGETS = re.compile(r"(hydra\._internal\.core_plugins|hydra_plugins|optuna\.samplers)\.[\w.]+")
 """What Hydra may make: launchers, sweepers and their samplers, of installed packages."""
+
+# From OmegaConf 2.4 on, the name that meant an older interface before is that of this one.
+_register: Any = (
+    OmegaConf.register_new_resolver
+    if omegaconf.__version__.startswith(("2.2.", "2.3."))
+    else OmegaConf.register_resolver
+)
 
 
 def require_data_only(composed: DictConfig) -> None:
@@ -73,14 +81,14 @@ def require_readable(folder: Path) -> None:
 @contextmanager
 def environment_hidden() -> Iterator[None]:
     """Refuses `${oc.env:NAME}`: the value would be written into the run's checkpoints."""
-    OmegaConf.register_new_resolver("oc.env", _refuse_environment, replace=True)
+    _register("oc.env", _refuse_environment, replace=True)
     try:
         yield
     finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+        _register("oc.env", oc.env, replace=True)
 
 
-def _refuse_environment(name: str, *_: object) -> NoReturn:
+def _refuse_environment(name: str, *_: object) -> str:
     raise ConfigError(
         f"${{oc.env:{name}}} is refused: what is secret there would be written into the run. "
         f'Write key="${name}" on the command line'

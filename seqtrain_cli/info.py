@@ -3,6 +3,8 @@
   seqtrain-info                     kinds of components, and their names
   seqtrain-info model               components of one kind, each in a line
   seqtrain-info model=transformer   fields of one: type, default, meaning, file and line
+  seqtrain-info optimization        the settings of a section; `run`: those outside of sections
+  seqtrain-info all                 every component with its fields
   seqtrain-info checkpoint=PATH     what a checkpoint holds, every file verified
   seqtrain-info data=PATH           what a folder of seqtrain-preprocess or of fairseq-preprocess
                                     holds: lengths, vocabulary, unknowns, examples, and the

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import json
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from seqtrain.checkpoint.load import read_checkpoint, resolve
-from seqtrain.config_schema import field_help, unknown_key_message
+from seqtrain.config_schema import unknown_key_message
 from seqtrain.data.labelled.data import is_labelled_folder, open_labelled
 from seqtrain.data.series.folder import is_series_folder, open_series, series_lines
 from seqtrain.data.text.fairseq_data import is_fairseq_folder, open_fairseq
@@ -21,8 +20,10 @@ from seqtrain.data.text.statistics import statistics_lines
 from seqtrain.errors import ConfigError
 from seqtrain.plugins import loaded_plugins
 from seqtrain.registry import Entry, registries
+from seqtrain.training.run_config import RunConfig
 from seqtrain_cli.arguments import normalise, split_arguments
 from seqtrain_cli.compose import find_config_dir
+from seqtrain_cli.described_fields import described_fields
 from seqtrain_cli.plugin_scan import load_named_plugins
 
 
@@ -46,7 +47,7 @@ def pages(words: Sequence[str]) -> Iterator[str]:
     if not topics and not asked:
         yield from _overview()
     for topic in topics:
-        yield from _plugins() if topic == "plugins" else _kind(topic)
+        yield from _topic(topic)
     for key, value in asked:
         if key == "checkpoint":
             yield from _checkpoint(Path(value))
@@ -58,7 +59,7 @@ def pages(words: Sequence[str]) -> Iterator[str]:
 
 def _check(topics: Sequence[str], keys: Sequence[str]) -> None:
     for names, known in (
-        (topics, [*registries(), "plugins"]),
+        (topics, [*registries(), *sections(), "run", "plugins", "all"]),
         (keys, [*registries(), "checkpoint", "data", "max_tokens", "plugins", "debug"]),
     ):
         for name in names:
@@ -66,30 +67,73 @@ def _check(topics: Sequence[str], keys: Sequence[str]) -> None:
                 raise ConfigError(unknown_key_message(name, name, known))
 
 
+def sections() -> dict[str, Any]:
+    """Returns the sections of a run that are no choice of a component, with their defaults."""
+    run = RunConfig()
+    values = {spec.name: getattr(run, spec.name) for spec in dataclasses.fields(run)}
+    return {name: value for name, value in values.items() if dataclasses.is_dataclass(value)}
+
+
+def provider(cls: type) -> str:
+    """Returns whose a component is: "built-in", or the plug-in that brings it."""
+    if cls.__module__.partition(".")[0] == "seqtrain":
+        return "built-in"
+    source = Path(inspect.getsourcefile(cls) or "")
+    for record in loaded_plugins():
+        origin = Path(record.origin)
+        in_package = origin.name == "__init__.py" and source.is_relative_to(origin.parent)
+        if source == origin or in_package:
+            return f"plug-in {record.name}"
+    return f"module {cls.__module__}"
+
+
+def _topic(topic: str) -> Iterator[str]:
+    if topic == "plugins":
+        yield from _plugins()
+    elif topic == "all":
+        for registry in registries().values():
+            for name in registry.names():
+                yield from _component(registry.get(name))
+                yield ""
+    elif topic == "run":
+        yield from _fields(RunConfig(), top_only=True)
+    elif topic in registries():
+        yield from _kind(topic)
+    else:
+        yield f"{topic}: {_first_line(type(sections()[topic]))}"
+        yield from _fields(sections()[topic])
+
+
 def _overview() -> Iterator[str]:
+    added = []
     for kind, registry in sorted(registries().items()):
         yield f"{kind:14} {', '.join(registry.names()) or '-'}"
+        whose = {name: provider(registry.get(name).cls) for name in registry.names()}
+        added += [f"{kind}={name} ({who})" for name, who in whose.items() if who != "built-in"]
+    yield f"Not built in: {', '.join(added) or 'none'}"
+    yield f"Sections with settings of the run: {', '.join(['run', *sections()])}"
 
 
 def _kind(kind: str) -> Iterator[str]:
     registry = registries()[kind]
     for name in registry.names():
-        yield f"{name:28} {_first_line(registry.get(name).cls)}"
+        cls = registry.get(name).cls
+        whose = "" if provider(cls) == "built-in" else f" ({provider(cls)})"
+        yield f"{name:28} {_first_line(cls)}{whose}"
 
 
 def _component(entry: Entry[Any]) -> Iterator[str]:
     yield f"{entry.name}: {_first_line(entry.config)}"
-    yield f"class {entry.cls.__qualname__} in {entry.origin}"
-    described = field_help(entry.config)  # type: ignore[arg-type] # a class is hashable
-    hints = typing.get_type_hints(entry.config)
-    for spec in dataclasses.fields(entry.config):
-        if spec.name == "name":
+    yield f"class {entry.cls.__qualname__} in {entry.origin}, {provider(entry.cls)}"
+    yield from _fields(entry.config(name=entry.name))
+
+
+def _fields(config: Any, top_only: bool = False) -> Iterator[str]:
+    for field in described_fields(config):
+        if top_only and ("." in field.key or field.key in registries()):
             continue
-        default = getattr(entry.config(name=entry.name), spec.name)
-        hint = hints[spec.name]
-        kind = str(hint) if typing.get_args(hint) else hint.__name__
-        yield f"  {spec.name}: {kind} = {default!r}"
-        yield from (f"      {line}" for line in described.get(spec.name, "").splitlines())
+        yield f"  {field.key}: {field.type} = {field.default}"
+        yield from (f"      {line}" for line in field.help.splitlines())
 
 
 def _plugins() -> Iterator[str]:

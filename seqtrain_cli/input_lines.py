@@ -1,14 +1,12 @@
 """Lines of input, and an answer or an error for each: one bad line harms no other."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from seqtrain.errors import ConfigError, DataError, NumericError
-from seqtrain.generation.base import Hypothesis
+from seqtrain.errors import ConfigError
 from seqtrain.pipeline import Pipeline
-
-MAX_LINE_BYTES = 1 << 20
+from seqtrain.training.answers.line_answers import MAX_LINE_BYTES, Answer
 
 
 @dataclass(frozen=True)
@@ -16,15 +14,6 @@ class InputLine:
     """One line; where it is not readable, the text as far as it is and the reason."""
 
     text: str
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model says to one line: hypotheses, or the reason why there are none."""
-
-    line: InputLine
-    hypotheses: list[Hypothesis]
     error: str = ""
 
 
@@ -52,37 +41,24 @@ def input_lines(source: str) -> Iterator[InputLine]:
 
 
 def answers(
-    lines: Iterable[InputLine], pipeline: Pipeline, lines_at_once: int = 1024
-) -> Iterator[Answer]:
-    """Yields an answer to each line, in order; reads up to `lines_at_once` of them at a time."""
-    source = iter(lines)
-    while window := list(islice(source, lines_at_once)):
-        good = [line.text for line in window if not line.error]
-        found = iter(_answers(good, pipeline))
-        for line in window:
-            outcome = line.error or next(found)
-            if isinstance(outcome, str):
-                yield Answer(line, [], outcome)
-            else:
-                yield Answer(line, outcome)
+    lines: Iterable[InputLine], pipeline: Pipeline, lines_at_once: int = 0, first_number: int = 0
+) -> Iterator[tuple[InputLine, Answer]]:
+    """Yields each line with an answer, in order.
 
-
-def _answers(texts: Sequence[str], pipeline: Pipeline) -> list[list[Hypothesis] | str]:
-    """Returns hypotheses or a reason for each text."""
-    if not texts:
-        return []
-    try:
-        return list(pipeline.hypotheses_of_lines(texts, pipeline.config.generation))
-    except (DataError, NumericError) as error:
-        if len(texts) == 1:
-            return [str(error)]
-    # A line too long is the usual reason: the longest are set apart, then what is left halved.
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    cut = len(order) - 1 if len(order) < 8 else len(order) - len(order) // 8
-    found: dict[int, list[Hypothesis] | str] = {}
-    for group in (order[:cut], order[cut:]):
-        found |= zip(group, _answers([texts[index] for index in group], pipeline), strict=True)
-    return [found[index] for index in range(len(texts))]
+    Args:
+        lines: Those that are not readable get their error as answer.
+        pipeline: The model.
+        lines_at_once: See `Pipeline.answers`.
+        first_number: Of the first line.
+    """
+    source, size = iter(lines), lines_at_once or pipeline.at_once
+    while window := list(islice(source, size)):
+        # A place is kept for what is not readable, so that numbers stay.
+        texts = ["" if line.error else line.text for line in window]
+        found = pipeline.answers(texts, lines_at_once=size, first_number=first_number)
+        for line, answer in zip(window, found, strict=True):
+            yield line, Answer([], line.error) if line.error else answer
+        first_number += len(window)
 
 
 def _line(data: bytes) -> InputLine:

@@ -3,9 +3,11 @@
   seqtrain-interactive checkpoint=RUN
   cat lines.txt | seqtrain-interactive checkpoint=RUN format=jsonl
 
-  checkpoint                   run folder (its best checkpoint), or one checkpoint
+  checkpoint                   run folder (its best checkpoint), or one checkpoint; several as
+                               checkpoint=[A,B] are an ensemble
   format                       text (the best output), jsonl, or fairseq (S- H- D- P-)
   generation.beam, nbest, lenpen, max_len_a, max_len_b     options of search; else as in training
+  language_model               run of a language model, for generation.lm_weight=0.2
   device                       auto, cpu or cuda
   plugins=[module,./file.py]   code that registers the model's components
   debug=true                   show the traceback of an error
@@ -25,12 +27,13 @@ from seqtrain_cli.entry import run_command
 def run(container: dict[str, Any]) -> None:
     """Answers lines until the input ends."""
     from seqtrain.errors import ConfigError
-    from seqtrain_cli.inference import open_model
+    from seqtrain_cli.inference import open_model, read_settings
     from seqtrain_cli.input_lines import answers, input_lines
-    from seqtrain_cli.output_rows import fairseq_lines, json_row, report_error, to_json
+    from seqtrain_cli.output_rows import fairseq_lines, fault, json_row, to_json
     from seqtrain_cli.schemas import InteractiveConfig
 
-    settings, pipeline = open_model(InteractiveConfig, container)
+    settings = read_settings(InteractiveConfig, container)
+    pipeline = open_model(settings)
     if settings.format not in ("text", "jsonl", "fairseq"):
         raise ConfigError(f"format must be text, jsonl or fairseq, got {settings.format!r}.")
     if pipeline.task.predicts:
@@ -44,12 +47,13 @@ def run(container: dict[str, Any]) -> None:
             print("> ", end="", file=sys.stderr, flush=True)
 
     prompt()
-    for number, answer in enumerate(answers(input_lines("-"), pipeline, lines_at_once=1)):
-        report_error(number, answer)
+    for number, (line, answer) in enumerate(answers(input_lines("-"), pipeline, lines_at_once=1)):
+        if answer.error:
+            print(fault(number, answer.error), file=sys.stderr)
         if settings.format == "jsonl":
-            print(to_json(json_row(number, answer, pipeline)), flush=True)
+            print(to_json(json_row(number, line, answer, pipeline)), flush=True)
         elif settings.format == "fairseq":
-            print(*fairseq_lines(number, answer, pipeline.task), sep="\n", flush=True)
+            print(*fairseq_lines(number, line, answer, pipeline), sep="\n", flush=True)
         else:
             texts = [pipeline.text_of(hypothesis).text for hypothesis in answer.hypotheses]
             print(*(texts or [""]), sep="\n", flush=True)

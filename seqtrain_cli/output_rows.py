@@ -3,24 +3,37 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
-from seqtrain.errors import ConfigError
+from seqtrain.distributed.collectives import Collectives
+from seqtrain.errors import ConfigError, DataError
 from seqtrain.generation.base import Hypothesis
-from seqtrain.pipeline import WHOLE, Pipeline, Shard
-from seqtrain.tasks.base import Task
+from seqtrain.pipeline import Pipeline
+from seqtrain.tasks.line_demands import read_demands
+from seqtrain.training.answers.line_answers import Answer
+from seqtrain.training.answers.split_outputs import WHOLE, Shard, parts_of
 from seqtrain_cli.fairseq_lines import FairseqLines
-from seqtrain_cli.inference import read_json_lines
-from seqtrain_cli.input_lines import Answer, answers, input_lines
+from seqtrain_cli.input_lines import InputLine, answers, input_lines
 from seqtrain_cli.schemas import GenerateConfig
+from seqtrain_cli.shared_work import in_order
 
 FORMATS = ("jsonl", "fairseq")
+Rows = list[list[str]]
+"""Lines for standard output, and lines for standard error."""
 
 
-def output_lines(settings: GenerateConfig, pipeline: Pipeline) -> Iterator[str]:
+def output_lines(
+    settings: GenerateConfig, pipeline: Pipeline, collectives: Collectives | None = None
+) -> Iterator[str]:
     """Yields what the model says of a split, or of the lines of an input.
+
+    Args:
+        settings: Of the command.
+        pipeline: The model.
+        collectives: Of the processes that share the work; the lines come on the first rank.
 
     Raises:
         ConfigError: Settings do not fit together, or not the task.
@@ -30,17 +43,20 @@ def output_lines(settings: GenerateConfig, pipeline: Pipeline) -> Iterator[str]:
     shard = read_shard(settings.shard)
     if settings.input and (shard != WHOLE or settings.score_reference):
         raise ConfigError("shard and score_reference are for a split: leave out input.")
-    if pipeline.task.predicts:
-        if settings.format != "jsonl" or shard != WHOLE or settings.score_reference:
-            raise ConfigError(
-                f"task={pipeline.config.task.name} predicts: format=fairseq, shard and "
-                "score_reference are for tasks that generate text."
-            )
-        yield from (to_json(row) for row in _predictions(settings, pipeline))
-    elif settings.input:
-        yield from _of_lines(settings, pipeline)
+    if pipeline.task.predicts and (settings.format != "jsonl" or settings.score_reference):
+        raise ConfigError(
+            f"task={pipeline.config.task.name} predicts: format=fairseq and score_reference are "
+            "for tasks that generate text."
+        )
+    pieces: Iterable[Any]
+    if settings.input:
+        pieces, work = _of_lines(settings, pipeline)
     else:
-        yield from _of_split(settings, pipeline, shard)
+        pieces, work = _of_split(settings, pipeline, shard)
+    for lines, faults in in_order(pieces, work, collectives or Collectives()):
+        for fault in faults:
+            print(fault, file=sys.stderr)
+        yield from lines
 
 
 def read_shard(text: str) -> Shard:
@@ -62,59 +78,125 @@ def to_json(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False)
 
 
-def json_row(number: int, answer: Answer, pipeline: Pipeline) -> dict[str, Any]:
+def json_row(number: int, line: InputLine, answer: Answer, pipeline: Pipeline) -> dict[str, Any]:
     """Returns what is said to one line of input."""
-    row: dict[str, Any] = {"id": number, "source": answer.line.text}
+    row: dict[str, Any] = {"id": number, "source": line.text}
     if answer.error:
         return row | {"error": answer.error}
+    read = read_demands(line.text, pipeline.config.generation)
+    row["source"] = read.text
+    if read.prefix:
+        row["prefix"] = read.prefix
+    if read.phrases:
+        row["constraints"] = list(read.phrases)
     return row | {"hypotheses": _texts(answer.hypotheses, pipeline)}
 
 
-def fairseq_lines(number: int, answer: Answer, task: Task) -> Iterator[str]:
+def fairseq_lines(
+    number: int, line: InputLine, answer: Answer, pipeline: Pipeline
+) -> Iterator[str]:
     """Yields the lines of fairseq's form for one line of input; none for an error."""
-    if not answer.error:
-        writer = FairseqLines(task, task.inference_dataset([answer.line.text]))
-        yield from writer.of_example(0, answer.hypotheses, number)
-
-
-def report_error(number: int, answer: Answer) -> None:
-    """Says on standard error why a line of input, counted from 0, has no output."""
     if answer.error:
-        print(f"line {number + 1} has no output: {answer.error}", file=sys.stderr)
-
-
-def _of_split(settings: GenerateConfig, pipeline: Pipeline, shard: Shard) -> Iterator[str]:
-    task, generation = pipeline.task_with_data(), pipeline.config.generation
-    find = pipeline.hypotheses_of_split
-    if settings.score_reference:
-        find = pipeline.references_of_split
-    found = find(task, settings.split, generation, shard)
-    if settings.format == "jsonl":
-        for index, nbest in found:
-            yield to_json({"id": index, "hypotheses": _texts(nbest, pipeline)})
         return
-    writer = FairseqLines(task, task.dataset(settings.split))
-    for index, nbest in found:
-        yield from writer.of_example(index, nbest)
+    read, task = read_demands(line.text, pipeline.config.generation), pipeline.task
+    writer = FairseqLines(task, task.inference_dataset([read.text]))
+    yield from writer.of_example(0, answer.hypotheses, number, read.phrases)
 
 
-def _of_lines(settings: GenerateConfig, pipeline: Pipeline) -> Iterator[str]:
-    for number, answer in enumerate(answers(input_lines(settings.input), pipeline)):
-        report_error(number, answer)
+def fault(number: int, error: str) -> str:
+    """Returns why a line of input, counted from 0, has no output."""
+    return f"line {number + 1} has no output: {error}"
+
+
+def _of_split(
+    settings: GenerateConfig, pipeline: Pipeline, shard: Shard
+) -> tuple[Iterator[list[int]], Callable[[list[int]], Rows]]:
+    """Returns pieces of a split, as begin and end, and what makes rows of one."""
+    task = pipeline.task_with_data()
+    outputs = pipeline.outputs_of_split(task, settings.split, pipeline.config.generation)
+    parts = parts_of(shard.of(len(outputs)), pipeline.at_once)
+
+    def of_part(piece: list[int]) -> Rows:
+        examples = range(*piece)
+        if task.predicts:
+            return [[to_json({"id": i} | row) for i, row in outputs.predictions(examples)], []]
+        find = outputs.references if settings.score_reference else outputs.hypotheses
         if settings.format == "jsonl":
-            yield to_json(json_row(number, answer, pipeline))
-        else:
-            yield from fairseq_lines(number, answer, pipeline.task)
+            rows = ({"id": i, "hypotheses": _texts(n, pipeline)} for i, n in find(examples))
+            return [[to_json(row) for row in rows], []]
+        writer = FairseqLines(task, task.dataset(settings.split))
+        return [[line for i, n in find(examples) for line in writer.of_example(i, n)], []]
+
+    return ([part.start, part.stop] for part in parts), of_part
+
+
+def _of_lines(
+    settings: GenerateConfig, pipeline: Pipeline
+) -> tuple[Iterator[list[Any]], Callable[[list[Any]], Rows]]:
+    """Returns pieces of an input, as first number and lines, and what makes rows of one."""
+
+    def pieces() -> Iterator[list[Any]]:
+        source, number = input_lines(settings.input), 0
+        while window := list(islice(source, pipeline.at_once)):
+            yield [number, [[line.text, line.error] for line in window]]
+            number += len(window)
+
+    def of_piece(piece: list[Any]) -> Rows:
+        first, lines = piece[0], [InputLine(*line) for line in piece[1]]
+        if pipeline.task.predicts:
+            return _predictions(first, lines, pipeline)
+        rows: Rows = [[], []]
+        for number, (line, answer) in enumerate(answers(lines, pipeline, 0, first), start=first):
+            if answer.error:
+                rows[1].append(fault(number, answer.error))
+            if settings.format == "jsonl":
+                rows[0].append(to_json(json_row(number, line, answer, pipeline)))
+            else:
+                rows[0].extend(fairseq_lines(number, line, answer, pipeline))
+        return rows
+
+    return pieces(), of_piece
+
+
+def _predictions(first: int, lines: list[InputLine], pipeline: Pipeline) -> Rows:
+    """Returns rows for lines that hold JSON; a line that cannot be used has an error."""
+    given: dict[int, Any] = {}
+    errors: dict[int, str] = {}
+    for number, line in enumerate(lines, start=first):
+        try:
+            given[number] = None if line.error else json.loads(line.text)
+        except (ValueError, RecursionError) as error:
+            errors[number] = f"the line is not JSON ({error}); give one object a line"
+        if line.error:
+            errors[number] = line.error
+    usable = [number for number in given if number not in errors]
+    found = _predicted(usable, given, errors, pipeline)
+    rows: Rows = [[], []]
+    for number in range(first, first + len(lines)):
+        if number in errors:
+            rows[1].append(fault(number, errors[number]))
+        row = {"error": errors[number]} if number in errors else found[number]
+        rows[0].append(to_json({"id": number} | row))
+    return rows
+
+
+def _predicted(
+    numbers: list[int], given: dict[int, Any], errors: dict[int, str], pipeline: Pipeline
+) -> dict[int, dict[str, Any]]:
+    """Returns what is predicted of values by number; adds reasons where that is not possible."""
+    try:
+        rows = list(pipeline.predict(given[number] for number in numbers))
+        return dict(zip(numbers, rows, strict=True))
+    except DataError as error:
+        if len(numbers) == 1:
+            errors[numbers[0]] = str(error.__cause__ or error)
+            return {}
+    middle = len(numbers) // 2
+    halves = (numbers[:middle], numbers[middle:])
+    return {k: v for half in halves for k, v in _predicted(half, given, errors, pipeline).items()}
 
 
 def _texts(hypotheses: list[Hypothesis], pipeline: Pipeline) -> list[dict[str, Any]]:
-    return [asdict(pipeline.text_of(hypothesis)) for hypothesis in hypotheses]
-
-
-def _predictions(settings: GenerateConfig, pipeline: Pipeline) -> Iterator[dict[str, Any]]:
-    if not settings.input:
-        for index, row in pipeline.predict_split(settings.split):
-            yield {"id": index} | row
-        return
-    for index, row in enumerate(pipeline.predict(read_json_lines(settings.input))):
-        yield {"id": index} | row
+    rows = (asdict(pipeline.text_of(hypothesis)) for hypothesis in hypotheses)
+    # What was not asked for is left out.
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]

@@ -4,10 +4,12 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from seqtrain.errors import ConfigError
 from seqtrain.registry import registries
 from seqtrain.training.run_config import RunConfig
 
@@ -59,14 +61,32 @@ class GenerationOverrides:
     fairseq_max_tokens: int | None = None
     fairseq_ngrams: bool | None = None
     retain_dropout: bool | None = None
+    lm_weight: float | None = None
+    constraints: str | None = None
+    forced_prefix: bool | None = None
+    contrastive_alpha: float | None = None
+    mbr_samples: int | None = None
+    mbr_scorer: str | None = None
+    print_alignment: str | None = None
+    alignment_layer: int | None = None
+
+
+@dataclass(kw_only=True)
+class ProcessConfig:
+    """Processes that share the work."""
+
+    num_processes: int = 1
+    """Processes that the command starts on this machine; leave it at 1 under torchrun."""
 
 
 @dataclass(kw_only=True)
 class InferenceConfig:
     """What commands on a trained model share."""
 
-    checkpoint: str = ""
-    """Run folder (its best checkpoint), or one checkpoint."""
+    checkpoint: Any = ""
+    """Run folder (its best checkpoint), or one checkpoint; a list of them is an ensemble."""
+    language_model: str = ""
+    """Run folder or checkpoint of a language model, for generation.lm_weight."""
     data: str = ""
     """Folder made by seqtrain-preprocess; empty for the one that the model was trained on."""
     split: str = "test"
@@ -99,6 +119,8 @@ class GenerateConfig(InferenceConfig):
     """i/n does part i of n of the examples, i from 1: for separate jobs."""
     score_reference: bool = False
     """Score the references of the split instead of searching."""
+    distributed: ProcessConfig = field(default_factory=ProcessConfig)
+    """Processes that share the work."""
 
 
 @dataclass(kw_only=True)
@@ -107,6 +129,10 @@ class EvaluateConfig(InferenceConfig):
 
     generate: bool = True
     """Search and score as well, where the task has scorers."""
+    scorers: list[str] = field(default_factory=list)
+    """Registered scorers; empty for those of the run."""
+    distributed: ProcessConfig = field(default_factory=ProcessConfig)
+    """Processes that share the work."""
 
 
 @dataclass(kw_only=True)
@@ -115,6 +141,27 @@ class InteractiveConfig(InferenceConfig):
 
     format: str = "text"
     """text, jsonl or fairseq."""
+
+
+@dataclass(kw_only=True)
+class ServeConfig(InferenceConfig):
+    """Settings of seqtrain-serve."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8000
+    """0 for any that is free."""
+    max_inputs: int = 32
+    """Inputs of a request."""
+    max_characters: int = 4000
+    """Of a text."""
+
+    def __post_init__(self) -> None:
+        if self.max_inputs < 1 or self.max_characters < 1:
+            raise ConfigError(
+                "max_inputs and max_characters must be at least 1, got "
+                f"{self.max_inputs} and {self.max_characters}."
+            )
 
 
 @dataclass(kw_only=True)
@@ -164,6 +211,48 @@ class ImportConfig:
 
 
 @dataclass(kw_only=True)
+class ReportConfig:
+    """Settings of seqtrain-report."""
+
+    runs: list[str] = field(default_factory=list)
+    """Run folders."""
+    output: str = "report.html"
+    """Page to write."""
+    png: str = ""
+    """Folder for the curves as PNG files."""
+    live: bool = False
+    """Serve the page, and follow the runs."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 0
+    """0 for any that is free."""
+    plugins: list[str] = field(default_factory=list)
+    """Modules or files to import; a report needs none."""
+    debug: bool = False
+    """Show the traceback of errors."""
+
+
+@dataclass(kw_only=True)
+class ExportConfig:
+    """Settings of seqtrain-export."""
+
+    checkpoint: str = ""
+    """Run folder (its best checkpoint), or one checkpoint."""
+    format: str = ""
+    """safetensors, huggingface, torch_export, onnx or ctranslate2."""
+    out: str = ""
+    """Folder to make."""
+    overwrite: bool = False
+    """Replace a folder that an earlier export made."""
+    quantization: str = ""
+    """Kind of weights for ctranslate2, such as int8; empty for float32."""
+    plugins: list[str] = field(default_factory=list)
+    """Modules, or files like ./my_model.py, that register components."""
+    debug: bool = False
+    """Show the traceback of errors."""
+
+
+@dataclass(kw_only=True)
 class AverageConfig:
     """Settings of seqtrain-average."""
 
@@ -185,8 +274,9 @@ class AverageConfig:
     """Show the traceback of errors."""
 
 
+@cache
 def store_schemas() -> None:
-    """Stores the schemas, and the whole config of commands without a file in config/."""
+    """Stores the schemas once, and the whole config of commands without a file in config/."""
     store = ConfigStore.instance()
     store.store(name="run_config", node=RunConfig)
     for name, schema, chosen in (
@@ -197,6 +287,9 @@ def store_schemas() -> None:
         ("interactive", InteractiveConfig, []),
         ("score", ScoreConfig, []),
         ("import", ImportConfig, []),
+        ("export", ExportConfig, []),
+        ("report", ReportConfig, []),
+        ("serve", ServeConfig, []),
     ):
         store.store(name=f"{name}_config", node=schema)
         defaults = [f"{name}_config", *chosen, "_self_", *QUIET_HYDRA]
@@ -216,7 +309,7 @@ def keys_of_type(container: type, chosen: Mapping[str, str]) -> set[str]:
     """
     keys: set[str] = set()
     schemas = (RunConfig, PreprocessConfig, GenerateConfig, EvaluateConfig, AverageConfig)
-    for schema in (*schemas, ScoreConfig):
+    for schema in (*schemas, ReportConfig, ServeConfig, ScoreConfig):
         keys |= _fields_of_type(container, schema, "")
     for kind, registry in registries().items():
         names = registry.names()

@@ -8,7 +8,7 @@ from typing import Any
 from seqtrain.data.text.lines import read_lines
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.plugins import load_plugins
-from seqtrain.scorers.base import SCORERS, Scorer
+from seqtrain.scorers.base import SCORERS, Scorer, build_scorers
 from seqtrain.scorers.bootstrap import paired_bootstrap
 from seqtrain_cli.schemas import ScoreConfig
 
@@ -26,7 +26,8 @@ def score_report(settings: ScoreConfig) -> dict[str, Any]:
             raise ConfigError(f"{key} is not set. See seqtrain-score --help.")
     references = [list(texts) for texts in _columns(settings.references)]
     hypotheses = read_texts(settings.hypotheses)
-    scorers = [_scorer(name) for name in settings.scorers or SCORERS.names()]
+    every = [name for name in SCORERS.names() if SCORERS.get(name).cls.reads_texts]
+    scorers = build_scorers(settings.scorers or every)
     report = _scores(scorers, hypotheses, references)
     if not settings.other:
         return report
@@ -59,11 +60,6 @@ def read_texts(path: str) -> list[str]:
             ) from error
         texts.append(str(text))
     return texts
-
-
-def _scorer(name: str) -> Scorer:
-    config = SCORERS.parse({"name": name})
-    return SCORERS.get(config.name).cls(config)
 
 
 def _scores(

@@ -43,6 +43,7 @@ FLOORS: list[list[set[str]]] = [
         {"seqtrain.plugins"},
         {"seqtrain.pipeline"},
         {"seqtrain.interop", "seqtrain.report"},
+        {"seqtrain.serve"},
         {"seqtrain_cli"},
     ],
 ]
@@ -58,6 +59,12 @@ OPTIONAL_PACKAGES = {
     "zstandard",
     "tokenizers",
     "matplotlib",
+    "rich",
+    "onnxruntime",
+    "onnxscript",
+    "ctranslate2",
+    "wandb",
+    "mlflow",
 }
 
 

@@ -40,7 +40,7 @@ def faults_of(text: str) -> Iterator[tuple[int, str]]:
             names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
             refused = [name for name in names if is_refused_module(name)]
             yield from ((node.lineno, name) for name in refused[:1])
-        elif isinstance(node, ast.Attribute | ast.Name):
+        elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
             yield from ((node.lineno, name) for name in refused_names(node, full_names))
         elif isinstance(node, ast.Call):
             yield from ((node.lineno, name) for name in refused_keywords(node))
@@ -125,6 +125,7 @@ def test_this_would_be_found(text: str) -> None:
         "import yaml\nyaml.safe_load('x')",
         "load(x, weights_only=True)",
         "import re\nre.compile('x')",
+        "class Options:\n    compile: bool = False",
         "import importlib\nimportlib.import_module('x')",
         "import numpy as np\nnp.load('x', allow_pickle=False)",
         "subprocess.run(['x'], shell=False)",

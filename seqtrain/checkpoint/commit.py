@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from seqtrain.checkpoint import strict_json, tensor_file
 from seqtrain.checkpoint.layout import (
     MANIFEST,
     PART_NAME,
+    PIECES_PART,
     RANK_PART,
     step_name,
     trash_name,
@@ -25,7 +27,7 @@ from seqtrain.errors import CheckpointError, MachineError
 from seqtrain.files import remove_tree, sync_directory, write_all
 
 _BLOCK = 4 * 2**20
-"""Bytes that are hashed, then written: they are still in the processor's cache."""
+"""Bytes that are hashed and written at a time: they stay in the processor's cache."""
 
 
 class Peers(Protocol):
@@ -70,7 +72,8 @@ def write_split_parts(
         directory: Folder of checkpoints, on a disk that all ranks share.
         num_updates: Updates that the state has seen; gives the name.
         prepare: Returns split trees by name: on rank 0 all common ones, on every rank its own
-            `rank-<5 digits>`. If it fails on one rank, all fail.
+            `rank-<5 digits>` and its pieces of common ones, `<name>-rank-<5 digits>`. If it fails
+            on one rank, all fail.
         about: Plain values for the manifest; rank 0's count.
         collectives: How to reach the other ranks; None if there are none.
 
@@ -156,8 +159,8 @@ def _check_part_name(name: str, peers: Peers) -> None:
             f"{name!r} cannot be the name of a part: use a-z, 0-9, - and _, beginning with a "
             "letter, 64 characters at most, and not 'manifest'."
         )
-    match = RANK_PART.fullmatch(name)
-    if (match and int(match[1]) != peers.rank) or (not match and peers.rank != 0):
+    match = RANK_PART.fullmatch(name) or PIECES_PART.fullmatch(name)
+    if (int(match[match.lastindex or 1]) if match else 0) != peers.rank:
         raise CheckpointError(f"The part {name!r} is not one for rank {peers.rank} to write.")
 
 
@@ -181,19 +184,21 @@ def _open(final: Path, num_bytes: int) -> str:
 
 
 def _write(directory: Path, file: _PlannedFile) -> FileEntry:
-    """Writes one file and brings it to the disk, hashing on the way."""
+    """Writes one file and brings it to the disk; a thread hashes what is being written."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     path = directory / file.name
     size = crc32 = 0
     try:
         descriptor = os.open(path, flags, 0o666)
         try:
-            for chunk in file.chunks():
-                for begin in range(0, chunk.nbytes, _BLOCK):
-                    block = chunk[begin : begin + _BLOCK]
-                    crc32 = zlib.crc32(block, crc32)
-                    write_all(descriptor, block)
-                size += chunk.nbytes
+            with ThreadPoolExecutor(1, "checksum") as hasher:
+                for chunk in file.chunks():
+                    for begin in range(0, chunk.nbytes, _BLOCK):
+                        block = chunk[begin : begin + _BLOCK]
+                        hashed = hasher.submit(zlib.crc32, block, crc32)
+                        write_all(descriptor, block)
+                        crc32 = hashed.result()
+                    size += chunk.nbytes
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -12,6 +12,7 @@ BEST = "best.json"
 PART_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 FILE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\.(json|safetensors)", re.ASCII)
 RANK_PART = re.compile(r"rank-(\d{5})", re.ASCII)
+PIECES_PART = re.compile(r"([a-z][a-z0-9_-]*)-rank-(\d{5})", re.ASCII)
 MAX_UPDATES = 10**10 - 1
 
 _STEP = re.compile(r"step-(\d{10})", re.ASCII)

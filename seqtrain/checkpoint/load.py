@@ -8,8 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqtrain.checkpoint import strict_json, tensor_file
-from seqtrain.checkpoint.layout import BEST, MANIFEST, RANK_PART, committed, updates_of
+from seqtrain.checkpoint.layout import (
+    BEST,
+    MANIFEST,
+    PIECES_PART,
+    RANK_PART,
+    committed,
+    updates_of,
+)
 from seqtrain.checkpoint.manifest import Manifest
+from seqtrain.checkpoint.pieces import merge
 from seqtrain.checkpoint.ranking import read_ranking
 from seqtrain.checkpoint.tree import Tree, join
 from seqtrain.checkpoint.verified_file import VerifiedFile, read_regular
@@ -41,14 +49,23 @@ def read_checkpoint(
         CheckpointError: It is not there, not a checkpoint, or damaged. Names the file.
     """
     manifest = _read_manifest(path)
-    parts = {}
-    for name in manifest.part_names:
-        match = RANK_PART.fullmatch(name)
+    parts: dict[str, Tree] = {}
+    divided: dict[str, list[Tree]] = {}
+    for part_name in manifest.part_names:
+        match = RANK_PART.fullmatch(part_name)
         other_rank = match and expected_rank is not None and int(match[1]) != expected_rank
+        pieces = PIECES_PART.fullmatch(part_name)
+        name = pieces[1] if pieces else part_name
         keep = (names is None or name in names) and not other_rank
-        tree = _read_part(path, name, manifest, keep)
-        if keep:
+        tree = _read_part(path, part_name, manifest, keep)
+        if keep and pieces:
+            divided.setdefault(name, []).append(tree)
+        elif keep:
             parts[name] = tree
+    for name, by_rank in divided.items():
+        if name not in parts:
+            raise CheckpointError(f"{path}: the part {name} is there only in pieces.")
+        parts[name] = merge([parts[name], *by_rank], f"{path}: part {name}")
     return LoadedCheckpoint(path, manifest, parts)
 
 

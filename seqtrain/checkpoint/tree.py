@@ -1,7 +1,8 @@
 """Trees of plain values and tensors, split into JSON with references and a flat set of tensors.
 
 A tensor becomes `{"$tensor": name}`, a tuple `{"$tuple": [...]}`, a float that JSON cannot say
-`{"$float": "nan"}` ("inf", "-inf"). Keys of the tree that begin with "$" get a second one.
+`{"$float": "nan"}` ("inf", "-inf"), a piece `{"$piece": [tensor, shape, begin]}`. Keys of the tree
+that begin with "$" get a second one.
 """
 
 import math
@@ -12,11 +13,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from seqtrain.checkpoint.pieces import Piece
 from seqtrain.checkpoint.strict_json import MAX_DEPTH
 from seqtrain.errors import CheckpointError
 
 Tree: TypeAlias = Any
-"""None, bool, int, float, str, tensor, or a dict with str keys, list or tuple of trees."""
+"""None, bool, int, float, str, tensor, piece, or a dict with str keys, list or tuple of trees."""
 
 _SPECIAL_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -79,6 +81,9 @@ class _Splitter:
             raise self.error(path[:4], f"nested more than {MAX_DEPTH} levels deep")
         if isinstance(tree, Tensor):
             return {"$tensor": self.name_of(tree, path)}
+        if isinstance(tree, Piece):
+            name = self.name_of(tree.values, path)
+            return {"$piece": [{"$tensor": name}, list(tree.shape), list(tree.begin)]}
         if isinstance(tree, Mapping):
             return {self.key(k, path): self.encode(v, (*path, k)) for k, v in tree.items()}
         if isinstance(tree, list):
@@ -175,6 +180,14 @@ class _Joiner:
             raise self.error("$tuple")
         return tuple(self.decode(item) for item in items)
 
+    def piece(self, items: Any) -> Piece:
+        if not isinstance(items, list) or len(items) != 3:
+            raise self.error("$piece")
+        values, shape, begin = self.decode(items)
+        if not isinstance(values, Tensor) or not (_are_counts(shape) and _are_counts(begin)):
+            raise self.error("$piece")
+        return Piece(values, tuple(shape), tuple(begin))
+
     def error(self, marker: str) -> CheckpointError:
         return CheckpointError(f"{self.what}: {marker} has no meaning here.")
 
@@ -182,7 +195,13 @@ class _Joiner:
         "$tensor": tensor,
         "$float": special_float,
         "$tuple": as_tuple,
+        "$piece": piece,
     }
+
+
+def _are_counts(values: Any) -> bool:
+    # Not isinstance: True is an int, too.
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
 def _identity(tensor: Tensor) -> tuple[Any, ...] | None:

@@ -121,16 +121,21 @@ class EpochIterator:
         """The epoch of the current position, from 1."""
         return self.position.epoch
 
-    def groups(self, update_freq: int) -> Iterator[Group]:
+    def groups(self, update_freq: int, per_update: int = 0) -> Iterator[Group]:
         """Yields this rank's part of each update from the position to the end of the epoch.
 
         The position moves by `advance` alone, so an update that was not finished is given again.
+
+        Args:
+            update_freq: Micro-batches of each rank, empty ones included.
+            per_update: Micro-batches of an update over all ranks, at most world_size * update_freq,
+                which it is if not given. What they lack is empty, on the last ranks.
 
         Raises:
             DataError: There is no example, none is left by the limits, or loading failed.
         """
         # The loader runs ahead of the groups that are given; tee keeps what lies between.
-        planned, ahead = tee(self._planned_groups(update_freq))
+        planned, ahead = tee(self._planned_groups(update_freq, per_update))
         requests = (request for group in ahead for request in group.requests)
         batches = load_batches(self._loaded, requests, self._config, self._pin_memory)
         with closing(batches):
@@ -196,8 +201,8 @@ class EpochIterator:
                 )
         self.position = position
 
-    def _planned_groups(self, update_freq: int) -> Iterator[_PlannedGroup]:
-        epoch, size = self.position.epoch, self._world_size * update_freq
+    def _planned_groups(self, update_freq: int, per_update: int) -> Iterator[_PlannedGroup]:
+        epoch, size = self.position.epoch, per_update or self._world_size * update_freq
         begin = self._rank * update_freq
         stream = self._stream(self.position)
         current = list(islice(stream, size))

@@ -75,6 +75,57 @@ class Collectives:
             dist.all_reduce(carried, group=self._group)
         return carried.to(tensor.device)
 
+    def exchange_rows(self, rows: Tensor) -> Tensor:
+        """Returns the rows that all ranks have for this one, by rank: [world_size, n].
+
+        Args:
+            rows: Row r is for rank r, [world_size, n]; of the same n and dtype on every rank.
+
+        Raises:
+            DistributedError: Another process ended, or did not answer in time.
+        """
+        if self.world_size == 1:
+            return rows
+        carried = rows.detach().to(self.device).contiguous()
+        received = torch.empty_like(carried)
+        with self._failures_explained("exchanging parts"):
+            dist.all_to_all_single(received, carried, group=self._group)
+        return received.to(rows.device)
+
+    def gather_rows(self, row: Tensor) -> Tensor:
+        """Returns the rows of all ranks, by rank, on every rank: [world_size, n].
+
+        Args:
+            row: Of the same n and dtype on every rank, [n].
+
+        Raises:
+            DistributedError: Another process ended, or did not answer in time.
+        """
+        if self.world_size == 1:
+            return row[None]
+        carried = row.detach().to(self.device).contiguous()
+        rows = carried.new_empty(self.world_size, *carried.shape)
+        with self._failures_explained("gathering parts"):
+            dist.all_gather(list(rows.unbind()), carried, group=self._group)
+        return rows.to(row.device)
+
+    def broadcast(self, tensor: Tensor, source: int) -> Tensor:
+        """Returns the tensor of the rank `source` on every rank; the argument may be overwritten.
+
+        Args:
+            tensor: Of the same shape and dtype on every rank.
+            source: Whose values count.
+
+        Raises:
+            DistributedError: Another process ended, or did not answer in time.
+        """
+        if self.world_size == 1:
+            return tensor
+        carried = tensor.detach().to(self.device).contiguous()
+        with self._failures_explained("passing a tensor on"):
+            dist.broadcast(carried, source, group=self._group)
+        return carried.to(tensor.device)
+
     def gather_json(self, value: Any) -> list[Any]:
         """Returns the values of all ranks, by rank, on every rank.
 

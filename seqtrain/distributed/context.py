@@ -17,8 +17,11 @@ import torch.distributed as dist
 import torch.distributed.nn.functional
 from torch.distributed.rendezvous import rendezvous
 
+from seqtrain.distributed.cluster import cluster_variables
 from seqtrain.distributed.collectives import Collectives
+from seqtrain.distributed.open_files import allow_connections
 from seqtrain.distributed.orphans import end_with_launcher
+from seqtrain.distributed.strategy_config import StrategyConfig
 from seqtrain.errors import ConfigError, DistributedError
 
 BACKENDS = ("gloo", "nccl")
@@ -27,8 +30,8 @@ _SECONDS_TO_LET_GO = 0.2
 
 
 @dataclass(kw_only=True)
-class DistributedConfig:
-    """Training in several processes, each with a copy of the model and its own micro-batches.
+class DistributedConfig(StrategyConfig):
+    """Training in several processes, each with its own micro-batches.
 
     A micro-batch may leave parameters unused (a dropped layer, a head without targets), other ones
     on every process: they have the gradient zero, as in one process. Nothing is to be set for it.
@@ -52,10 +55,18 @@ class DistributedConfig:
     """On GPUs: batch normalisation of a model takes its statistics over the batches of all
     processes. Built-in models have none."""
 
-    bucket_cap_mb: int = 25
-    """MiB of gradients that are sent together while the backward pass goes on."""
+    deterministic_elastic: bool = False
+    """Add gradients in an order that does not depend on the number of processes: an update of the
+    same micro-batches then has the same bits on 1, 2, 4 ... processes. They are exchanged after the
+    backward pass, not while it goes on. See also optimization.micro_batches_per_update."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.deterministic_elastic and (self.is_spread or self.compress_gradients):
+            raise ConfigError(
+                "distributed.deterministic_elastic=true adds gradients itself and whole: it needs "
+                "strategy=ddp without tensor_parallel and compress_gradients."
+            )
         if self.num_processes < 1:
             raise ConfigError(
                 f"distributed.num_processes must be at least 1, got {self.num_processes}."
@@ -75,10 +86,6 @@ class DistributedConfig:
             raise ConfigError(
                 "distributed.check_interval_updates must not be negative, "
                 f"got {self.check_interval_updates}."
-            )
-        if self.bucket_cap_mb < 1:
-            raise ConfigError(
-                f"distributed.bucket_cap_mb must be at least 1, got {self.bucket_cap_mb}."
             )
 
 
@@ -102,11 +109,14 @@ class DistributedContext:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Reads what torchrun sets; without RANK and WORLD_SIZE this is a single process.
+        """Reads what torchrun sets, or what Slurm says, which then joins the environment.
+
+        Without any of it this is a single process.
 
         Raises:
             DistributedError: Names the variable that is missing or wrong.
         """
+        os.environ.update(cluster_variables(os.environ))
         if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
             return cls()
         world_size = _integer("WORLD_SIZE", 1, None)
@@ -134,6 +144,7 @@ class DistributedContext:
             yield Collectives(device=device)
             return
         end_with_launcher()
+        allow_connections(self.world_size)
         backend = _backend(config, device)
         collectives = Collectives(
             self.rank, self.world_size, device if backend == "nccl" else torch.device("cpu")
@@ -178,8 +189,11 @@ def of_this_start(store: Any) -> Any:
     """Returns the part of a store that belongs to this start of the processes.
 
     torchrun keeps its store when it starts them again. An address of a process that is gone would
-    let the new ones wait for it.
+    let the new ones wait for it. A store of the processes' own ends with them and needs no part:
+    the count, which is that of a machine's torchrun, may then differ between machines.
     """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return store
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return dist.PrefixStore(f"start-{attempt}", store)  # type: ignore[attr-defined] # exported at run time only
 

@@ -20,6 +20,8 @@ from seqtrain.errors import DistributedError
 PHASES = ("start", "data", "forward", "backward", "sums", "update", "evaluation", "saving")
 """What a rank is doing, in the order in which an update passes through it."""
 
+_LONGEST_ANSWER_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class Beat:
@@ -43,8 +45,8 @@ class Board(Protocol):
         """Says whether all keys were set."""
         ...
 
-    def get(self, key: str) -> bytes:
-        """Returns a value that was set."""
+    def multi_get(self, keys: list[str]) -> list[bytes]:
+        """Returns values that were set."""
         ...
 
 
@@ -125,20 +127,39 @@ class Watchdog:
 
     def _published(self) -> dict[int, dict[str, object]]:
         found: dict[int, dict[str, object]] = {}
+        board = self._board
 
         def read() -> None:
-            for rank in range(self._world_size):
-                if self._board is not None and self._board.check([_key(rank)]):
-                    found[rank] = json.loads(self._board.get(_key(rank)))
+            if board is None:
+                return
+            ranks = list(range(self._world_size))
+            # All at once: of many ranks, each asks for each.
+            if not board.check([_key(rank) for rank in ranks]):
+                ranks = [rank for rank in ranks if board.check([_key(rank)])]
+            values = board.multi_get([_key(rank) for rank in ranks])
+            found.update((rank, json.loads(v)) for rank, v in zip(ranks, values, strict=True))
 
         self._ignoring_lost_peers(read)
-        return found
+        return dict(found) if self._board is not None else {}
 
     def _ignoring_lost_peers(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except (RuntimeError, OSError):
-            self._board = None  # the first rank, which keeps the board, is gone
+        """Does something with the board, or drops it where the first rank, which keeps it, is gone.
+
+        Where the way to its machine is cut, torch would wait for an answer for ever.
+        """
+        errors: list[Exception] = []
+
+        def call() -> None:
+            try:
+                action()
+            except (RuntimeError, OSError) as error:
+                errors.append(error)
+
+        caller = threading.Thread(target=call, name="watchdog's board", daemon=True)
+        caller.start()
+        caller.join(min(max(self._timeout_seconds / 2, 1.0), _LONGEST_ANSWER_SECONDS))
+        if errors or caller.is_alive():
+            self._board = None
 
     def _report(
         self, earlier: dict[int, dict[str, object]], now: dict[int, dict[str, object]]

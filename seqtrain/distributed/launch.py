@@ -26,8 +26,14 @@ def must_launch(config: DistributedConfig, context: DistributedContext) -> bool:
     """Returns whether this process is to call `launch`, and not to train itself.
 
     Raises:
-        DistributedError: torchrun has started another number of processes than the config asks for.
+        DistributedError: torchrun has started another number of processes than the config asks for,
+            or submitit starts them.
     """
+    if config.num_processes > 1 and "SUBMITIT_EXECUTOR" in os.environ:
+        raise DistributedError(
+            f"distributed.num_processes={config.num_processes}, but submitit starts the processes "
+            "of a job: set hydra.launcher.tasks_per_node, and leave num_processes at 1."
+        )
     if config.num_processes > 1 and context.world_size not in (1, config.num_processes):
         raise DistributedError(
             f"distributed.num_processes={config.num_processes}, but WORLD_SIZE says that "

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from seqtrain.distributed.blocks import is_spread
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedConfig
+from seqtrain.distributed.gradient_compression import average_in_bf16
 
 
 def wrap_data_parallel(
@@ -33,29 +35,40 @@ def wrap_data_parallel(
     """
     if collectives.world_size == 1:
         return module
+    require_same_layout(module, collectives)
+    wrapped = DistributedDataParallel(
+        module,
+        bucket_cap_mb=config.bucket_cap_mb,
+        gradient_as_bucket_view=True,
+        static_graph=config.static_graph,
+        **_without_buffer_broadcasts(),
+    )
+    if config.compress_gradients:
+        wrapped.register_comm_hook(collectives, average_in_bf16)
+    return wrapped
+
+
+def require_same_layout(module: nn.Module, collectives: Collectives) -> None:
+    """Raises DistributedError if the ranks have built different models."""
     layout = {
         name: [list(parameter.shape), str(parameter.dtype), parameter.requires_grad]
         for name, parameter in module.named_parameters()
     }
     collectives.require_equal(layout, "the model's parameters (shape, dtype, trained)")
-    return DistributedDataParallel(
-        module,
-        bucket_cap_mb=config.bucket_cap_mb,
-        gradient_as_bucket_view=True,
-        **_without_buffer_broadcasts(),
-    )
 
 
 def gradient_sync(module: nn.Module, enabled: bool) -> AbstractContextManager[None]:
     """Returns a context for a micro-batch's forward *and* backward pass.
 
     Args:
-        module: What `wrap_data_parallel` returned.
+        module: What `wrap_data_parallel` returned, or one that FSDP has divided.
         enabled: True for the last micro-batch of an update: its backward pass averages over ranks
             all that was accumulated. False: gradients stay local.
     """
     if isinstance(module, DistributedDataParallel) and not enabled:
         return module.no_sync()
+    if (set_sync := getattr(module, "set_requires_gradient_sync", None)) is not None:
+        set_sync(enabled)  # of FSDP, whose module need not be imported for this
     return nullcontext()
 
 
@@ -70,7 +83,8 @@ def reaching_all(loss: Tensor, parameters: Iterable[nn.Parameter]) -> Tensor:
         loss: A scalar.
         parameters: All parameters; those that need no gradient are passed over.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    # One that is spread over ranks now belongs to a layer, whose passes are in step anyway.
+    trained = [p for p in parameters if p.requires_grad and not is_spread(p)]
     reached: Tensor = _Reach.apply(loss, *trained)  # type: ignore[no-untyped-call] # torch leaves it untyped
     return reached
 

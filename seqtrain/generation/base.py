@@ -9,6 +9,9 @@ from seqtrain.errors import ConfigError
 
 LIMITING_LENGTHS = "limiting_lengths"
 """In a batch's extras: lengths to be taken for those of the sources in max_len_a * length."""
+CONSTRAINTS = ("", "ordered", "unordered")
+ALIGNMENTS = ("", "hard", "soft")
+UTILITIES = ("chrf", "bleu")
 
 
 @dataclass(kw_only=True)
@@ -65,6 +68,27 @@ class GenerationConfig:
     """Leave dropout on, to sample models. Outputs then depend on the batch."""
     lm_weight: float = 0.0
     """Log probabilities of a language model are added with this weight, where one is given."""
+    constraints: str = ""
+    """Phrases that an output must contain stand behind its input line, after a tab each: ordered
+    (in this order and not inside one another) or unordered (anywhere); empty for no phrases."""
+    forced_prefix: bool = False
+    """What an output must begin with stands behind its input line, after a tab; phrases of
+    `constraints` follow it."""
+    contrastive_alpha: float = 0.0
+    """Above 0: contrastive search (Su et al. 2022). Of the sampling_topk most probable symbols it
+    writes the one with the largest (1 - alpha) * probability - alpha * similarity to what is
+    written already. At most 1; `beam` does not matter."""
+    mbr_samples: int = 0
+    """Minimum Bayes risk: so many outputs are drawn, and the one that is most similar to all of
+    them is taken. 0 for the most probable output."""
+    mbr_scorer: str = "chrf"
+    """Similarity of two outputs for mbr_samples: chrf or bleu, of the texts."""
+    print_alignment: str = ""
+    """Outputs tell which source symbol each of their symbols comes from: hard (the one with the
+    most attention), soft (the attention to all of them as well); empty for neither."""
+    alignment_layer: int = -1
+    """Decoder layer whose attention is taken, the mean of its heads; counted from 0, or from the
+    last one, which is -1."""
 
     def __post_init__(self) -> None:
         if self.beam < 1:
@@ -83,6 +107,7 @@ class GenerationConfig:
                 f"got {self.fairseq_max_tokens}."
             )
         self._check_sampling()
+        self._check_kinds()
         if self.diverse_beam_groups < 0 or self.beam % max(self.diverse_beam_groups, 1):
             raise ConfigError(
                 f"generation.diverse_beam_groups must divide generation.beam ({self.beam}), "
@@ -98,11 +123,52 @@ class GenerationConfig:
                 f"got {self.no_repeat_ngram_size}."
             )
 
-    def _check_sampling(self) -> None:
-        if self.sampling and self.diverse_beam_groups:
+    def _check_kinds(self) -> None:
+        chosen = [
+            f"generation.{name}"
+            for name in ("sampling", "diverse_beam_groups", "contrastive_alpha", "constraints")
+            if getattr(self, name)
+        ]
+        if self.mbr_samples and not self.sampling:
+            chosen.append("generation.mbr_samples")  # it samples itself
+        if len(chosen) > 1:
             raise ConfigError(
-                "generation.sampling and generation.diverse_beam_groups exclude each other."
+                f"{chosen[0]} and {chosen[1]} exclude each other: leave one of them out."
             )
+        for name, choices in (
+            ("constraints", CONSTRAINTS),
+            ("mbr_scorer", UTILITIES),
+            ("print_alignment", ALIGNMENTS),
+        ):
+            if getattr(self, name) not in choices:
+                names = ", ".join(choice or "empty" for choice in choices)
+                raise ConfigError(
+                    f"generation.{name} must be one of {names}, got {getattr(self, name)!r}."
+                )
+        self._check_contrastive_search()
+        if self.mbr_samples < 0 or 0 < self.mbr_samples < self.nbest:
+            raise ConfigError(
+                f"generation.mbr_samples must be 0 or at least generation.nbest ({self.nbest}), "
+                f"got {self.mbr_samples}."
+            )
+
+    def _check_contrastive_search(self) -> None:
+        if not 0.0 <= self.contrastive_alpha <= 1.0:
+            raise ConfigError(
+                f"generation.contrastive_alpha must be from 0 to 1, got {self.contrastive_alpha}."
+            )
+        if self.contrastive_alpha and self.sampling_topk < 1:
+            raise ConfigError(
+                "generation.contrastive_alpha needs generation.sampling_topk, the number of "
+                "symbols to choose from; 4 to 10 are usual."
+            )
+        if self.contrastive_alpha and self.nbest > 1:
+            raise ConfigError(
+                "generation.contrastive_alpha finds one output for each example, so "
+                f"generation.nbest must be 1, got {self.nbest}."
+            )
+
+    def _check_sampling(self) -> None:
         if self.sampling_topk < 0:
             raise ConfigError(
                 f"generation.sampling_topk must not be negative, got {self.sampling_topk}."
@@ -127,11 +193,17 @@ class Hypothesis:
         tokens: Symbol ids, eos not included.
         score: Sum of log probabilities (natural, eos included) / length ** lenpen.
         token_scores: Log probability of each symbol and of eos at the end.
+        alignment: With generation.print_alignment: position of the source symbol that each symbol
+            comes from.
+        attention: With generation.print_alignment=soft: for each symbol and for eos, the shares of
+            the source symbols and their eos, which sum to 1.
     """
 
     tokens: list[int]
     score: float
     token_scores: list[float]
+    alignment: list[int] | None = None
+    attention: list[list[float]] | None = None
 
 
 class Generator(ABC):

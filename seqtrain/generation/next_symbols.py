@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from seqtrain.generation.starts import Start
 from seqtrain.models.base import ModelOutput
+from seqtrain.modules.packed_weights import packed_weight
 
 
 class NextSymbols:
@@ -47,7 +50,11 @@ class NextSymbols:
         features = output.features
         rows = features.flatten(0, -2)
         layer = output.output_layer
-        if type(layer) is nn.Linear and _is_plain(rows, layer):
+        packed = packed_weight(layer, rows) if type(layer) is nn.Linear else None
+        if packed is not None and type(layer) is nn.Linear:
+            rows = rows.contiguous()
+            logits = torch.ops.mkldnn._linear_pointwise(rows, packed, layer.bias, "none", [], "")
+        elif type(layer) is nn.Linear and _is_plain(rows, layer):
             logits = self._buffer(index, rows.size(0), layer.out_features, rows)
             torch.mm(rows, layer.weight.t(), out=logits)
             if layer.bias is not None:
@@ -72,3 +79,25 @@ def _is_plain(rows: Tensor, layer: nn.Linear) -> bool:
     """Says whether the product is that of two float32 matrices and nothing else."""
     is_autocast = torch.is_autocast_enabled(rows.device.type)
     return not is_autocast and rows.dtype == layer.weight.dtype == torch.float32
+
+
+def given_scores(start: Start, outputs: Sequence[ModelOutput], next_symbols: NextSymbols) -> Tensor:
+    """Returns log probabilities of what outputs begin with, [examples, time]; 0 of a prompt.
+
+    Args:
+        start: What they begin with.
+        outputs: Of each model, for every position of it.
+        next_symbols: Turns outputs into log probabilities.
+    """
+    known = torch.zeros(start.tokens.shape, device=start.tokens.device)
+    if start.tokens.size(1) > start.given:
+        behind = start.tokens[:, 1:, None]
+        before = [at_positions(output, slice(None, -1)) for output in outputs]
+        known[:, 1:] = next_symbols(before).gather(2, behind)[:, :, 0]
+        known[:, : start.given] = 0.0
+    return known
+
+
+def at_positions(output: ModelOutput, positions: slice) -> ModelOutput:
+    """Returns the output at some positions."""
+    return replace(output, features=output.features[:, positions])

@@ -1,17 +1,17 @@
 """The search: sentences that are extended together, leave when they are done and make room."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from seqtrain.batch import Batch
 from seqtrain.errors import ConfigError, NumericError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
-from seqtrain.generation.next_symbols import NextSymbols
+from seqtrain.generation.next_symbols import NextSymbols, at_positions, given_scores
 from seqtrain.generation.prefixes import NEVER, Extensions, Prefixes, extended, first_prefixes
 from seqtrain.generation.row_decoding import decoding_for
 from seqtrain.generation.rules import apply_rules
@@ -19,11 +19,16 @@ from seqtrain.generation.starts import Start, starts_of
 from seqtrain.generation.strategy import Strategy
 from seqtrain.models.base import AutoregressiveModel, ModelContext, ModelOutput
 from seqtrain.modules.dropout import Dropout
+from seqtrain.modules.packed_weights import packed_weights
 
 Found = tuple[int, list[Hypothesis]]
 REFILL_BELOW = 8
 """A batch begins when at most its size divided by this is still active. Prefixes of very different
 lengths side by side cost more than a tail of few rows gains."""
+
+
+SYMBOLS_BEFORE_PACKING = 400
+"""Written before weights are laid out anew: a short search would not gain what that costs."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,19 @@ class SequenceGenerator(Generator):
 
     def _numbered(self, batches: Iterable[Batch]) -> Iterator[Found]:
         groups = _Groups(iter(batches), self)
-        while True:
-            with torch.no_grad(), evaluating(self.models.all, self.config.retain_dropout):
-                found = groups.advance()
-            if found is None:
-                return
-            yield from found
+        modules = _modules(self.models.all)
+        num_written, is_packed = 0, False
+        with ExitStack() as stack:
+            while True:
+                num_written += groups.search.num_active * self.config.beam
+                if num_written > SYMBOLS_BEFORE_PACKING and not is_packed:
+                    is_packed = True
+                    stack.enter_context(packed_weights(self.models.all))
+                with torch.no_grad(), _in_evaluation(modules, self.config.retain_dropout):
+                    found = groups.advance()
+                if found is None:
+                    return
+                yield from found
 
 
 class _Groups:
@@ -159,6 +171,7 @@ class Search:
     def __init__(self, generator: SequenceGenerator) -> None:
         self.generator = generator
         self.config = generator.config
+        self.strategy = generator.strategy.for_search()
         self.prefixes: Prefixes | None = None
         self.found: dict[int, list[Hypothesis]] = {}
         self.models = generator.models.all
@@ -176,16 +189,12 @@ class Search:
             decoding.add(start.memory(model), start.tokens)
             for decoding, model in zip(self.decodings, self.models, strict=True)
         ]
-        known = torch.zeros(start.tokens.shape, device=start.tokens.device)
-        if start.tokens.size(1) > start.given:
-            behind = start.tokens[:, 1:, None]
-            before = [_at(output, slice(None, -1)) for output in outputs]
-            known[:, 1:] = self.generator.next_symbols(before).gather(2, behind)[:, :, 0]
-            known[:, : start.given] = 0.0
+        self.strategy.add(start)
+        known = given_scores(start, outputs, self.generator.next_symbols)
         prefixes = first_prefixes(
             start.tokens, known, start.given, start.limits, (start.numbers, start.ids)
         )
-        last = [_at(output, slice(-1, None)) for output in outputs]
+        last = [at_positions(output, slice(-1, None)) for output in outputs]
         self.found |= {number: [] for number in start.numbers.tolist()}
         return self._advance(prefixes, last, self.prefixes)
 
@@ -205,7 +214,7 @@ class Search:
         generator = self.generator
         scores = generator.next_symbols(outputs)
         apply_rules(scores, prefixes, self.config, generator.context)
-        extensions = generator.strategy.extend(scores, prefixes).at_least(self.config.beam)
+        extensions = self.strategy.extend(scores, prefixes).at_least(self.config.beam)
         num_found = self._finish(prefixes, extensions)
         chosen, totals = self._open(extensions)
         is_done = (num_found >= self.config.beam) | (prefixes.num_written >= prefixes.limits)
@@ -216,6 +225,7 @@ class Search:
         if not bool(is_done.any()):
             return []
         done = new.owners[is_done].tolist()
+        self.strategy.remove(done)
         self._keep([*range(first), *((~is_done).nonzero()[:, 0] + first).tolist()])
         return [(number, self._result(number)) for number in done]
 
@@ -273,15 +283,11 @@ class Search:
         if not found:
             raise NumericError(
                 f"Sentence {number + 1} has no output of finite probability. Check that the "
-                "model gives finite scores, and that generation.min_len and "
-                "generation.no_repeat_ngram_size leave a choice."
+                "model gives finite scores, and that generation.min_len, "
+                "generation.no_repeat_ngram_size and demanded phrases leave a choice."
             )
         found.sort(key=lambda hypothesis: -hypothesis.score)
         return found[: self.config.nbest]
-
-
-def _at(output: ModelOutput, positions: slice) -> ModelOutput:
-    return replace(output, features=output.features[:, positions])
 
 
 @contextmanager
@@ -292,11 +298,27 @@ def evaluating(models: Sequence[AutoregressiveModel], retain_dropout: bool) -> I
         models: The models.
         retain_dropout: Leave dropout on.
     """
-    modes = {module: module.training for model in models for module in model.modules()}
-    for module in modes:
-        module.training = retain_dropout and isinstance(module, Dropout)
+    with _in_evaluation(_modules(models), retain_dropout):
+        yield
+
+
+def _modules(models: Sequence[AutoregressiveModel]) -> list[nn.Module]:
+    """Returns each module once, though a model may be there twice."""
+    return list(dict.fromkeys(module for model in models for module in model.modules()))
+
+
+@contextmanager
+def _in_evaluation(modules: Sequence[nn.Module], retain_dropout: bool) -> Iterator[None]:
+    """Does the same for modules that are listed already, at every symbol: only what differs."""
+    changed = [
+        module
+        for module in modules
+        if module.training != (retain_dropout and isinstance(module, Dropout))
+    ]
+    for module in changed:
+        module.training = not module.training
     try:
         yield
     finally:
-        for module, is_training in modes.items():
-            module.training = is_training
+        for module in changed:
+            module.training = not module.training

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from seqtrain.batch import Batch
-from seqtrain.errors import DataError
+from seqtrain.data.demanding_dataset import FORCED_PREFIXES, PHRASES
+from seqtrain.errors import ConfigError, DataError
 from seqtrain.generation.base import LIMITING_LENGTHS, GenerationConfig
 from seqtrain.models.base import AutoregressiveModel, EncoderDecoderModel, ModelContext
 
@@ -28,6 +29,9 @@ class Start:
     """Running numbers, int64 [examples]."""
     ids: Tensor
     """Indices in the dataset, int64 [examples]."""
+    phrases: Tensor | None = None
+    """Symbols of the phrases that an output must contain, int64 [examples, phrases, time]; padding
+    behind. None for none."""
 
     def __len__(self) -> int:
         return self.tokens.size(0)
@@ -48,8 +52,9 @@ def starts_of(
 ) -> list[Start]:
     """Returns the examples of a batch, by the length of what their outputs begin with.
 
-    With a source an output begins with generation.prefix_size symbols of the target; without one
-    the example is a prompt, or its first generation.prefix_size symbols are.
+    With a source an output begins with what is demanded of it, else with generation.prefix_size
+    symbols of the target; without one the example is a prompt, or its first
+    generation.prefix_size symbols are.
 
     Args:
         batch: The examples.
@@ -67,17 +72,23 @@ def starts_of(
         raise DataError("A batch has neither source_tokens nor prev_output_tokens to begin with.")
     ends = torch.full((batch.num_examples, 1), context.eos_index, device=batch.targets.device)
     if source_tokens is None and prompts is not None:
+        if FORCED_PREFIXES in batch.extras:
+            raise ConfigError(
+                "generation.forced_prefix: a language model continues its line, so the beginning "
+                "belongs there. Leave it out."
+            )
         beginnings = prompts[:, : config.prefix_size + 1] if config.prefix_size else prompts
         lengths = beginnings.ne(context.padding_index).sum(dim=1)
         limits = _limits(lengths - 1, config)
     else:
-        forced = batch.targets[:, : config.prefix_size]
+        forced = batch.extras.get(FORCED_PREFIXES, batch.targets[:, : config.prefix_size])
         beginnings = torch.cat([ends, forced], dim=1)
         is_over = forced.eq(context.padding_index) | forced.eq(context.eos_index)
         lengths = (~is_over).cumprod(dim=1).sum(dim=1) + 1
         own = _source_lengths(source_tokens, context)
         limits = _limits(batch.extras.get(LIMITING_LENGTHS, own), config)
     known = [model.max_target_positions for model in models if model.max_target_positions]
+    phrases = batch.extras.get(PHRASES)
     starts = []
     for length in lengths.unique().tolist():
         rows = (lengths == length).nonzero()[:, 0]
@@ -90,6 +101,7 @@ def starts_of(
                 limits=longest,
                 numbers=rows + first_number,
                 ids=batch.ids[rows],
+                phrases=None if phrases is None else phrases[rows],
             )
         )
     return starts

@@ -93,6 +93,29 @@ class Model(nn.Module, ABC):
     def forward(self, **inputs: Tensor) -> ModelOutput:
         """Runs the model on a batch's inputs."""
 
+    def layers_to_shard(self) -> list[nn.Module]:
+        """Returns submodules whose parameters can be gathered just before they run (FSDP).
+
+        Every process must call each of them as often in a forward pass. Parameters that lie in
+        none of them, and all where the list is empty, are gathered for the whole model at once.
+        """
+        return []
+
+    def tensor_parallel_plan(self, size: int) -> dict[str, str]:
+        """Returns how linear layers and embeddings are divided among processes.
+
+        Args:
+            size: How many processes.
+
+        Returns:
+            {name of a submodule: one of `seqtrain.distributed.tensor_parallel.KINDS`}; empty if the
+            model cannot be divided that way.
+
+        Raises:
+            ConfigError: Settings of the model do not go with that.
+        """
+        return {}
+
     def vocabulary_rows(self) -> dict[str, str]:
         """Returns the parameters whose rows are symbols: {name: "source" or "target"}.
 
@@ -199,6 +222,26 @@ class EncoderDecoderModel(AutoregressiveModel):
         Args:
             source_tokens: Symbol ids, int64 [batch, time], padded on the right.
         """
+
+    def attention(self, source_tokens: Tensor, prev_output_tokens: Tensor, layer: int) -> Tensor:
+        """Returns how much each position of the target looks at each of the source.
+
+        Args:
+            source_tokens: As in `forward`.
+            prev_output_tokens: As in `forward`.
+            layer: Decoder layer, from 0, or from the last one, which is -1; models with attention
+                in one place ignore it.
+
+        Returns:
+            Shares, [batch, time, source time]; 0 at padding of the source.
+
+        Raises:
+            ConfigError: The model has no attention to show, or no such layer.
+        """
+        raise ConfigError(
+            f"generation.print_alignment: {type(self).__name__} has no attention to show. Leave it "
+            "out."
+        )
 
 
 class DecoderModel(AutoregressiveModel):

@@ -68,7 +68,7 @@ class CachedDecoding(Decoding):
             cache.add(state[f"keys.{index}"], state[f"values.{index}"])
         if num_known:
             known = {name: rows[:num_known] for name, rows in self.memory.items()}
-            memory = {name: _stacked(rows, memory[name]) for name, rows in known.items()}
+            memory = stack_memories(known, memory)
         self.memory = memory
         return output
 
@@ -87,6 +87,14 @@ class CachedDecoding(Decoding):
             cache.select(positions)
         for rows in self.memory.values():
             move_rows(rows, positions)
+
+
+def stack_memories(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the memories of some sentences and of others behind them as one.
+
+    Shorter sources are filled up; so one tensor of the memory must say what is padding.
+    """
+    return {name: _stacked(rows, second[name]) for name, rows in first.items()}
 
 
 def _stacked(first: Tensor, second: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import (
+    Decoding,
     EncoderDecoderModel,
     ModelConfig,
     ModelContext,
@@ -16,6 +17,7 @@ from seqtrain.models.base import (
     register_model,
 )
 from seqtrain.models.embedding_sharing import SHARING_CHOICES, shared_embeddings
+from seqtrain.models.recurrent_decoding import RecurrentDecoding
 from seqtrain.modules.attention import padding_bias
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
@@ -97,6 +99,23 @@ class LSTMModel(EncoderDecoderModel):
         features, state = self.decoder(prefix, memory, state)
         return ModelOutput(features, self.decoder.output_projection), state
 
+    @override
+    def decoding(self, width: int) -> Decoding | None:
+        return RecurrentDecoding(self, width)
+
+    def read_symbols(
+        self, symbols: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> tuple[ModelOutput, dict[str, Tensor]]:
+        """Reads one more symbol of each prefix (see `RecurrentModel`)."""
+        features, state = self.decoder.extend(symbols, memory, state)
+        return ModelOutput(features, self.decoder.output_projection), state
+
+    @override
+    def attention(self, source_tokens: Tensor, prev_output_tokens: Tensor, layer: int) -> Tensor:
+        memory = self.encode(source_tokens)
+        x, _ = self.decoder.run_layers(prev_output_tokens, memory)
+        return self.decoder.attention_weights(x, memory)
+
 
 class LSTMEncoder(nn.Module):
     """Embedding and bidirectional layers."""
@@ -172,8 +191,30 @@ class LSTMDecoder(nn.Module):
         Returns:
             Features, [rows, new positions, dim], and the state after the whole prefix.
         """
-        x = self.dropout(self.embed_tokens(prefix if state is None else prefix[:, -1:]))
-        before = memory if state is None else state
+        symbols = prefix if state is None else prefix[:, -1:]
+        x, state = self.run_layers(symbols, memory if state is None else state)
+        return self._attend(x, memory), state
+
+    def extend(
+        self, symbols: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns features of one more symbol of each prefix, and the state (`RecurrentModel`)."""
+        x, state = self.run_layers(symbols.view(-1, 1), state)
+        return self._attend(x.view(*symbols.shape, -1), memory), state
+
+    def run_layers(
+        self, symbols: Tensor, before: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Runs everything below the attention.
+
+        Args:
+            symbols: int64 [rows, time].
+            before: "hidden" and "cell" before them.
+
+        Returns:
+            Queries of the attention, [rows, time, dim], and the state after the symbols.
+        """
+        x = self.dropout(self.embed_tokens(symbols))
         hidden, cell = [], []
         for index, layer in enumerate(self.layers):
             x, (last_hidden, last_cell) = layer(
@@ -182,11 +223,13 @@ class LSTMDecoder(nn.Module):
             x = self.dropout(x)
             hidden.append(last_hidden)
             cell.append(last_cell)
-        state = {"hidden": torch.stack(hidden, dim=1), "cell": torch.stack(cell, dim=1)}
-        return self._attend(x, memory), state
+        return x, {"hidden": torch.stack(hidden, dim=1), "cell": torch.stack(cell, dim=1)}
+
+    def attention_weights(self, x: Tensor, memory: dict[str, Tensor]) -> Tensor:
+        """Returns the shares of source positions for each query, [rows, time, source time]."""
+        bias = padding_bias(memory["padding_mask"], x.dtype)[:, 0]
+        return torch.softmax(x @ memory["keys"].transpose(1, 2) + bias, dim=-1)
 
     def _attend(self, x: Tensor, memory: dict[str, Tensor]) -> Tensor:
-        bias = padding_bias(memory["padding_mask"], x.dtype)[:, 0]
-        scores = x @ memory["keys"].transpose(1, 2) + bias  # [rows, time, source time]
-        mixed = torch.softmax(scores, dim=-1) @ memory["encoded"]
+        mixed = self.attention_weights(x, memory) @ memory["encoded"]
         return self.dropout(torch.tanh(self.combine_proj(torch.cat([mixed, x], dim=2))))

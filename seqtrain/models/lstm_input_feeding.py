@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import (
+    Decoding,
     EncoderDecoderModel,
     ModelConfig,
     ModelContext,
@@ -16,6 +17,8 @@ from seqtrain.models.base import (
     register_model,
 )
 from seqtrain.models.embedding_sharing import SHARING_CHOICES
+from seqtrain.models.recorded_inputs import recorded_inputs
+from seqtrain.models.recurrent_decoding import RecurrentDecoding
 from seqtrain.modules.attention import padding_bias
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
@@ -126,6 +129,26 @@ class InputFeedingLSTM(EncoderDecoderModel):
         features, state = self.decoder(prefix, memory, state)
         return ModelOutput(features, self.decoder.output_projection), state
 
+    @override
+    def decoding(self, width: int) -> Decoding | None:
+        return RecurrentDecoding(self, width)
+
+    def read_symbols(
+        self, symbols: Tensor, memory: State, state: State
+    ) -> tuple[ModelOutput, State]:
+        """Reads one more symbol of each prefix (see `RecurrentModel`)."""
+        features, state = self.decoder.run(symbols.view(-1, 1), memory, state)
+        features = features.view(*symbols.shape, -1)
+        return ModelOutput(features, self.decoder.output_projection), state
+
+    @override
+    def attention(self, source_tokens: Tensor, prev_output_tokens: Tensor, layer: int) -> Tensor:
+        attention = self.decoder.attention
+        with recorded_inputs(attention) as calls:
+            self(source_tokens=source_tokens, prev_output_tokens=prev_output_tokens)
+        queries = torch.stack([query for query, _, _ in calls], dim=1)
+        return attention.weights(queries, *calls[0][1:])
+
 
 class _Encoder(nn.Module):
     """Embedding and layers."""
@@ -191,6 +214,25 @@ class _Attention(nn.Module):
         mixed = torch.bmm(weights.unsqueeze(1), encoded).squeeze(1)
         return torch.tanh(self.output_proj(torch.cat([mixed, query], dim=1)))
 
+    def of_sentences(self, queries: Tensor, encoded: Tensor, bias: Tensor) -> Tensor:
+        """Does the same for several queries of each sentence.
+
+        Args:
+            queries: [sentences, queries, query dim].
+            encoded: [sentences, time, dim].
+            bias: Hides padding, [sentences, time].
+
+        Returns:
+            In the shape of the queries.
+        """
+        mixed = torch.bmm(self.weights(queries, encoded, bias), encoded)
+        return torch.tanh(self.output_proj(torch.cat([mixed, queries], dim=2)))
+
+    def weights(self, queries: Tensor, encoded: Tensor, bias: Tensor) -> Tensor:
+        """Returns the shares of source positions, [sentences, queries, time]."""
+        scores = torch.bmm(self.input_proj(queries), encoded.transpose(1, 2))
+        return torch.softmax(scores + bias[:, None], dim=2)
+
 
 class _Decoder(nn.Module):
     """Embedding, cells, attention and the output projection, one position after the other."""
@@ -238,7 +280,20 @@ class _Decoder(nn.Module):
         Returns:
             Features, [rows, new positions, dim], and the state after the whole prefix.
         """
-        embedded = self.dropout(self.embed_tokens(prefix if state is None else prefix[:, -1:]))
+        return self.run(prefix if state is None else prefix[:, -1:], memory, state)
+
+    def run(self, symbols: Tensor, memory: State, state: State | None) -> tuple[Tensor, State]:
+        """Runs some positions; there may be several rows for each row of the memory.
+
+        Args:
+            symbols: int64 [rows, time].
+            memory: From `memory`.
+            state: Before the symbols.
+
+        Returns:
+            Features, [rows, time, dim], and the state after the symbols.
+        """
+        embedded = self.dropout(self.embed_tokens(symbols))
         before = memory if state is None else state
         dtype = memory["encoded"].dtype
         with torch.autocast(embedded.device.type, enabled=False):
@@ -254,13 +309,21 @@ class _Decoder(nn.Module):
                 for index, layer in enumerate(self.layers):
                     hidden[index], cell[index] = layer(x, (hidden[index], cell[index]))
                     x = self.dropout(hidden[index])
-                fed = self.dropout(self.attention(hidden[-1], memory["encoded"], bias))
+                fed = self.dropout(self._attend(hidden[-1], memory["encoded"], bias))
                 outputs.append(fed)
         features = torch.stack(outputs, dim=1)
         if self.additional_fc is not None:
             features = self.dropout(self.additional_fc(features))
         state = {"hidden": torch.stack(hidden, 1), "cell": torch.stack(cell, 1), "fed": fed}
         return features, state
+
+    def _attend(self, query: Tensor, encoded: Tensor, bias: Tensor) -> Tensor:
+        """Returns [rows, dim]; the memory has one row for each of them or for several."""
+        if len(query) == len(encoded):
+            mixed: Tensor = self.attention(query, encoded, bias)
+            return mixed
+        queries = query.unflatten(0, (len(encoded), -1))
+        return self.attention.of_sentences(queries, encoded, bias).flatten(0, 1)
 
 
 def _embedding(vocab_size: int, dim: int, context: ModelContext) -> TokenEmbedding:

@@ -10,11 +10,13 @@ from typing_extensions import override
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import (
     DecoderModel,
+    Decoding,
     ModelConfig,
     ModelContext,
     ModelOutput,
     register_model,
 )
+from seqtrain.models.recurrent_decoding import RecurrentDecoding
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
 from seqtrain.modules.lstm_layers import LSTMLayer
@@ -101,6 +103,18 @@ class LSTMLanguageModel(DecoderModel):
             cell.append(last_cell)
         state = {"hidden": torch.stack(hidden, dim=1), "cell": torch.stack(cell, dim=1)}
         return ModelOutput(x, self.output_projection), state
+
+    @override
+    def decoding(self, width: int) -> Decoding | None:
+        return RecurrentDecoding(self, width)
+
+    def read_symbols(
+        self, symbols: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> tuple[ModelOutput, dict[str, Tensor]]:
+        """Reads one more symbol of each prefix (see `RecurrentModel`)."""
+        output, state = self.decode(symbols.view(-1, 1), memory, state)
+        features = output.features.view(*symbols.shape, -1)
+        return ModelOutput(features, self.output_projection), state
 
 
 def _one_document_a_row(document_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,14 @@ from seqtrain.models.base import (
 )
 from seqtrain.models.cached_decoding import CachedDecoding
 from seqtrain.models.embedding_sharing import SHARING_CHOICES, shared_embeddings
-from seqtrain.modules.attention import MemoryProjection, causal_bias, padding_bias
+from seqtrain.models.recorded_inputs import recorded_inputs
+from seqtrain.models.tensor_plans import transformer_plan
+from seqtrain.modules.attention import (
+    CrossAttention,
+    MemoryProjection,
+    causal_bias,
+    padding_bias,
+)
 from seqtrain.modules.beam_cache import BeamCache
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
@@ -121,6 +128,7 @@ class TransformerModel(EncoderDecoderModel):
         super().__init__()
         self.max_target_positions = config.max_positions
         self.num_heads = config.num_heads
+        self.ffn_dim = config.ffn_dim
         self.encoder = TransformerEncoder(config, source_embedding)
         self.decoder = TransformerDecoder(config, target_embedding, output_projection)
 
@@ -137,6 +145,18 @@ class TransformerModel(EncoderDecoderModel):
             "decoder.embed_tokens.weight": "target",
             "decoder.output_projection.weight": "target",
         }
+
+    @override
+    def layers_to_shard(self) -> list[nn.Module]:
+        if self.encoder.layer_drop:  # processes leave out different layers
+            return []
+        decoder = self.decoder
+        return [*self.encoder.layers, *decoder.layers, *decoder.memory_projections]
+
+    @override
+    def tensor_parallel_plan(self, size: int) -> dict[str, str]:
+        widths = {"num_heads": self.num_heads, "ffn_dim": self.ffn_dim}
+        return transformer_plan(self, size, widths)
 
     @override
     def encode(self, source_tokens: Tensor) -> dict[str, Tensor]:
@@ -171,6 +191,19 @@ class TransformerModel(EncoderDecoderModel):
         """Reads one more symbol of each prefix (see `CachingModel`)."""
         features = self.decoder.extend(symbols, positions, bias, memory, caches)
         return ModelOutput(features, self.decoder.output_projection)
+
+    @override
+    def attention(self, source_tokens: Tensor, prev_output_tokens: Tensor, layer: int) -> Tensor:
+        layers = self.decoder.layers
+        if not -len(layers) <= layer < len(layers):
+            raise ConfigError(
+                f"generation.alignment_layer must be from {-len(layers)} to {len(layers) - 1}, "
+                f"as the decoder has {len(layers)} layers; got {layer}."
+            )
+        attention: CrossAttention = layers[layer].get_submodule("encoder_attn")  # type: ignore[assignment] # of that class in every layer
+        with recorded_inputs(attention) as calls:
+            self(source_tokens=source_tokens, prev_output_tokens=prev_output_tokens)
+        return attention.weights(*calls[0]).mean(dim=1)
 
 
 class TransformerEncoder(nn.Module):

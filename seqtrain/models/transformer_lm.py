@@ -6,6 +6,7 @@ from typing import Self
 from torch import Tensor, nn
 from typing_extensions import override
 
+from seqtrain.errors import ConfigError
 from seqtrain.models.base import (
     DecoderModel,
     Decoding,
@@ -14,6 +15,7 @@ from seqtrain.models.base import (
     register_model,
 )
 from seqtrain.models.cached_decoding import CachedDecoding
+from seqtrain.models.tensor_plans import transformer_plan
 from seqtrain.models.transformer_stack import (
     TransformerStack,
     TransformerStackConfig,
@@ -45,6 +47,7 @@ class TransformerLM(DecoderModel):
         self, config: TransformerLMConfig, decoder: TransformerStack, output_projection: nn.Linear
     ) -> None:
         super().__init__()
+        self.config = config
         self.max_target_positions = config.max_positions
         self.decoder = decoder
         self.output_projection = output_projection
@@ -62,6 +65,20 @@ class TransformerLM(DecoderModel):
             "decoder.embed_tokens.weight": "target",
             "output_projection.weight": "target",
         }
+
+    @override
+    def layers_to_shard(self) -> list[nn.Module]:
+        return [] if self.decoder.layer_drop else list(self.decoder.layers)
+
+    @override
+    def tensor_parallel_plan(self, size: int) -> dict[str, str]:
+        if self.config.activation == "swiglu":
+            raise ConfigError(
+                "model.activation=swiglu packs two layers into one, which "
+                "distributed.tensor_parallel cannot divide. Use strategy=fsdp, or gelu."
+            )
+        widths = {"num_key_heads": self.config.key_heads, "ffn_dim": self.config.inner_dim}
+        return transformer_plan(self, size, widths)
 
     @override
     def forward(  # type: ignore[override] # names the inputs that the base leaves open

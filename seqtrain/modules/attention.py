@@ -234,6 +234,19 @@ class CrossAttention(nn.Module):
         (queries,) = split_heads(self.q_proj(x), 1, self.head, packing)
         return self.out_proj(attend(queries, *memory, bias, self.dropout, packing))
 
+    def weights(
+        self,
+        x: Tensor,
+        memory: tuple[Tensor, Tensor],
+        bias: Tensor | None,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        """Returns the weights that `forward` mixes the memory with, [batch, heads, time, keys]."""
+        (queries,) = split_heads(self.q_proj(x), 1, self.head, packing)
+        scores = queries @ memory[0].transpose(2, 3) / math.sqrt(self.head)
+        scores = scores if bias is None else scores + bias
+        return torch.softmax(scores.float(), dim=-1)
+
 
 class MemoryProjection(nn.Module):
     """Keys and values of a sequence for one CrossAttention, computed once for all its queries.

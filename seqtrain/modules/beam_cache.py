@@ -5,6 +5,8 @@ keys and values stay where they are, and a small table says which slot of each t
 which prefix. All prefixes of a sentence read all slots of it at once; those of others are hidden.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,9 @@ class BeamHistory:
         """Symbols of the prefixes of each sentence, int64 [sentences]."""
         self._slots = torch.zeros(0, width, 0, dtype=torch.int64, device=device)
         self._all = torch.arange(width, device=device)
+        self._spare: list[Tensor] = []
+        self.newest: int | None = None
+        """Where `extend` adds to all sentences; None where their lengths differ."""
 
     def __len__(self) -> int:
         return self.lengths.size(0)
@@ -51,7 +56,9 @@ class BeamHistory:
             origins: Which one, int64 [sentences, width].
         """
         num_sentences = len(self)
-        self._make_room(int(self.lengths.max()) + 1)
+        shortest, longest = (int(length) for length in self.lengths.aminmax())
+        self.newest = longest if shortest == longest else None
+        self._make_room(longest + 1)
         slots = self._slots[:num_sentences]
         past = slots.gather(1, origins[:, :, None].expand_as(slots))
         past.scatter_(
@@ -81,6 +88,23 @@ class BeamHistory:
         bias = is_hidden.to(torch.float32).mul_(MASKED_SCORE)
         return bias[:, None].expand(-1, heads, -1, -1).contiguous()
 
+    def exchange(self, old: Tensor | None, size: int, like: Tensor) -> Tensor:
+        """Returns unwritten memory for values, in the place of some that are no longer needed.
+
+        Fresh pages of memory cost more than what is written into them, so they go from hand to
+        hand among the caches.
+
+        Args:
+            old: What an earlier call returned; its values stay until the next call.
+            size: Values wanted.
+            like: Gives their type and device.
+        """
+        fitting = [i for i, each in enumerate(self._spare) if each.numel() >= size]
+        pages = self._spare.pop(fitting[0]) if fitting else like.new_empty(size)
+        if old is not None:
+            self._spare.append(old)
+        return pages
+
     def _make_room(self, length: int) -> None:
         self.room = max(self.room, -(-length // TIMES_AT_ONCE) * TIMES_AT_ONCE)
         self._slots = with_room(self._slots, (len(self), self.width, self.room), fill=-1)
@@ -94,9 +118,8 @@ class BeamCache:
     """
 
     def __init__(self, history: BeamHistory) -> None:
-        self.history = history
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
+        self._keys = _Kept(history)
+        self._values = _Kept(history)
 
     def add(self, keys: Tensor, values: Tensor) -> None:
         """Takes the past of sentences that the history has just added.
@@ -105,8 +128,8 @@ class BeamCache:
             keys: [new sentences, heads, time, head].
             values: The same.
         """
-        self._keys = self._added(self._keys, keys)
-        self._values = self._added(self._values, values)
+        self._keys.add(keys)
+        self._values.add(values)
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Writes what the prefixes add at the history's last time; returns all of it.
@@ -118,43 +141,69 @@ class BeamCache:
         Returns:
             Keys and values of all times and slots, [sentences, heads, room * width, head]: views.
         """
-        self._keys, all_keys = self._appended(self._keys, keys)
-        self._values, all_values = self._appended(self._values, values)
-        return all_keys, all_values
+        return self._keys.append(keys), self._values.append(values)
 
     def select(self, positions: Tensor) -> None:
         """Keeps the sentences at these positions, in this order."""
-        for cache in (self._keys, self._values):
-            if cache is not None:
-                move_rows(cache, positions)
+        self._keys.select(positions)
+        self._values.select(positions)
 
-    def _added(self, cache: Tensor | None, new: Tensor) -> Tensor:
-        history = self.history
+
+class _Kept:
+    """Keys, or values: [sentences, heads, room, width, head], of which more may lie behind.
+
+    Args:
+        history: Tells where to write, and how much to read.
+    """
+
+    def __init__(self, history: BeamHistory) -> None:
+        self._history = history
+        self._pages: Tensor | None = None
+        self._view: Tensor | None = None
+
+    def add(self, new: Tensor) -> None:
         count, _, time, _ = new.shape
-        begin, end = len(history) - count, len(history)
-        cache = self._with_room(None if begin == 0 else cache, new)
-        cache[begin:end, :, :time, 0] = new
-        return cache
+        end = len(self._history)
+        view = self._with_room(end - count, new)
+        view[end - count : end, :, :time, 0] = new
 
-    def _appended(self, cache: Tensor | None, new: Tensor) -> tuple[Tensor, Tensor]:
-        history = self.history
-        cache = self._with_room(cache, new)
-        rows = torch.arange(len(history), device=new.device)
-        cache[rows, :, history.lengths - 1] = new
-        return cache, cache[: len(history)].flatten(2, 3)
+    def append(self, new: Tensor) -> Tensor:
+        history = self._history
+        view = self._with_room(len(history), new)
+        if history.newest is not None:
+            view[: len(history), :, history.newest] = new
+        else:
+            rows = torch.arange(len(history), device=new.device)
+            view[rows, :, history.lengths - 1] = new
+        return view[: len(history)].flatten(2, 3)
 
-    def _with_room(self, cache: Tensor | None, new: Tensor) -> Tensor:
-        """Returns a cache of just as many times as the history has room for."""
-        num_sentences, room = len(self.history), self.history.room
-        if cache is not None and cache.size(0) >= num_sentences and cache.size(2) == room:
-            return cache
-        known = 0 if cache is None else cache.size(0)
-        heads, head = new.size(1), new.size(3)
+    def select(self, positions: Tensor) -> None:
+        if self._view is not None:
+            move_rows(self._view, positions)
+
+    def _with_room(self, num_known: int, new: Tensor) -> Tensor:
+        """Returns the values with just as many times as the history has room for.
+
+        Args:
+            num_known: Sentences whose values are kept.
+            new: Values to be written.
+        """
+        old, history = self._view, self._history
+        num_sentences, room = len(history), history.room
+        if num_known and old is not None and old.size(0) >= num_sentences and old.size(2) == room:
+            return old
+        shape = (num_sentences, new.size(1), room, history.width, new.size(3))
+        size = math.prod(shape)
+        self._pages = history.exchange(self._pages, size, new)
+        self._view = view = self._pages[:size].view(shape)
         # Finite from the start: hidden values are multiplied by zero, not left out.
-        larger = new.new_zeros(max(known, num_sentences), heads, room, self.history.width, head)
-        if cache is not None:
-            larger[:known, :, : cache.size(2)] = cache
-        return larger
+        if num_known and old is not None:
+            view[:num_known, :, : old.size(2)] = old[:num_known]
+            view[:num_known, :, old.size(2) :] = 0.0
+            view[num_known:] = 0.0
+        else:
+            view.zero_()
+        return view
 
 
 def with_room(tensor: Tensor, shape: tuple[int, ...], fill: float) -> Tensor:

@@ -31,6 +31,8 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
+        if torch.compiler.is_compiling():
+            return x * torch.ops.seqtrain.dropout_mask(x.detach(), self.dropped_bytes)
         return x * _scaled_mask(x, self.dropped_bytes)
 
     @override
@@ -45,3 +47,13 @@ def _scaled_mask(x: Tensor, dropped_bytes: int) -> Tensor:
     mask = torch.empty(x.shape, dtype=x.dtype)
     torch.ge(random_bytes, dropped_bytes, out=mask)
     return mask.mul_(256.0 / (256 - dropped_bytes))
+
+
+# What torch's compiler is to leave as it is, so that compiled code draws the same masks. The tag
+# keeps it from drawing a mask again in the backward pass.
+_OPERATORS = torch.library.Library("seqtrain", "DEF")
+_OPERATORS.define(
+    "dropout_mask(Tensor x, int dropped_bytes) -> Tensor", tags=torch.Tag.nondeterministic_seeded
+)
+_OPERATORS.impl("dropout_mask", _scaled_mask, "CPU")
+_OPERATORS.impl("dropout_mask", lambda x, dropped_bytes: torch.empty_like(x), "Meta")

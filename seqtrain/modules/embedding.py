@@ -1,6 +1,7 @@
 """Token embedding."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         self.padding_index = padding_index
         self.scale = math.sqrt(dim) if scale is None else scale
+        # Replaced where the rows lie on several processes.
+        self.lookup: Callable[[Tensor, Tensor, int], Tensor] = F.embedding
         self.weight = nn.Parameter(torch.empty(vocab_size, dim))
         nn.init.normal_(self.weight, std=dim**-0.5 if std is None else std)
         with torch.no_grad():
@@ -47,7 +50,7 @@ class TokenEmbedding(nn.Module):
         Returns:
             [batch, time, dim].
         """
-        vectors = F.embedding(tokens, self.weight, self.padding_index)
+        vectors = self.lookup(tokens, self.weight, self.padding_index)
         if positions is None:
             return vectors * self.scale
         return torch.add(positions, vectors, alpha=self.scale)

@@ -13,6 +13,8 @@ VALUES_AT_ONCE = {"cpu": 2**19}
 """Logits that passes over single values take at once: in float32 2 MB, which a cache holds."""
 ON_ACCELERATORS = 2**27
 """The same of both for other devices, which need more work at once to be busy."""
+SMALLEST_PROBABILITY = 1e-30
+"""Whose logarithm can be taken: float32 rounds smaller ones more and more, down to 0."""
 ROW_MULTIPLE = 64
 """Row counts of matrix products are rounded up to a multiple of this."""
 
@@ -204,10 +206,9 @@ class _Chunks:
         self.num_correct += _count_correct(logits, at_target[:, 0], self.options)
         target_logits = logits.gather(1, at_target)
         torch.softmax(logits, dim=1, out=probs)
-        # The largest probability is at least 1 / vocab, so that its logarithm is accurate.
-        log_sums = logits.amax(dim=1, keepdim=True) - probs.amax(dim=1, keepdim=True).log()
-        self.nll += (log_sums - target_logits).sum()
-        self.total += (log_sums - self.on_target * target_logits).sum()
+        nll = _target_nll(logits, probs, at_target, target_logits)
+        self.nll += nll.sum()
+        self.total += (nll + (1.0 - self.on_target) * target_logits).sum()
         if self.with_gradient:
             probs.scatter_add_(1, at_target, torch.full_like(target_logits, -self.on_target))
             if self.of_bias is not None:
@@ -234,6 +235,16 @@ class _Chunks:
             self.of_weight -= self.spread * features
             if self.of_bias is not None:
                 self.of_bias -= self.spread * self.num_rows
+
+
+def _target_nll(logits: Tensor, probs: Tensor, at_target: Tensor, target_logits: Tensor) -> Tensor:
+    """Returns the negative log probability of each target, [rows, 1]."""
+    on_target = probs.gather(1, at_target)
+    if on_target.device.type == "cpu" and float(on_target.min()) > SMALLEST_PROBABILITY:
+        return -on_target.log()
+    # The largest probability is at least 1 / vocab, so that its logarithm is accurate.
+    log_sums = logits.amax(dim=1, keepdim=True) - probs.amax(dim=1, keepdim=True).log()
+    return log_sums - target_logits
 
 
 def _rows_at_once(num_values: int, vocab_size: int) -> int:

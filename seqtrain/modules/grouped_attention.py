@@ -55,7 +55,9 @@ def attend_in_groups(
         [batch, queries, key heads * group * head].
     """
     p = dropout.p if dropout.training else 0.0
-    is_long = mask.is_causal and mask.is_square and queries.size(3) >= FUSED_ON_CPU_FROM
+    # A graph that is exported must not depend on the length.
+    is_short = torch.compiler.is_exporting() or queries.size(3) < FUSED_ON_CPU_FROM
+    is_long = mask.is_causal and mask.is_square and not is_short
     if queries.device.type == "cpu" and (p > 0.0 or not is_long):
         mixed = _attend_by_products(queries, keys, values, mask.bias, dropout)
     else:

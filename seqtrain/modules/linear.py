@@ -21,6 +21,9 @@ class Linear(nn.Linear):
         relu: Whether to apply a ReLU.
     """
 
+    packed_weight: Tensor | None = None
+    """The weight as oneDNN reads it, while nothing changes it; see modules/packed_weights.py."""
+
     def __init__(self, inputs: int, outputs: int, relu: bool = False) -> None:
         super().__init__(inputs, outputs)
         self.relu = relu
@@ -30,6 +33,12 @@ class Linear(nn.Linear):
         if self._is_fused(input):
             fused: Tensor = _FusedLinear.apply(input, self.weight, self.bias, self.relu)  # type: ignore[no-untyped-call] # torch leaves it untyped
             return fused
+        if self.packed_weight is not None and suits_packed_weight(input):
+            kind = "relu" if self.relu else "none"
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(
+                input.contiguous(), self.packed_weight, self.bias, kind, [], ""
+            )
+            return product
         output = super().forward(input)
         return relu(output) if self.relu else output
 
@@ -41,7 +50,7 @@ class Linear(nn.Linear):
             and input.dim() == 2
             and input.device.type == "cpu"
             and type(self.weight) is nn.Parameter  # not spread over devices
-            and _product_dtype(input) is not None
+            and product_dtype(input) is not None
             and not torch.compiler.is_compiling()
         )
 
@@ -52,7 +61,18 @@ def relu(x: Tensor) -> Tensor:
     return torch.relu_(x) if x.dim() == 2 else torch.relu(x)
 
 
-def _product_dtype(input: Tensor) -> torch.dtype | None:
+def suits_packed_weight(input: Tensor) -> bool:
+    """Says whether an input may be multiplied with a weight of modules/packed_weights.py."""
+    return (
+        input.dtype == torch.float32
+        and input.numel() > 0
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def product_dtype(input: Tensor) -> torch.dtype | None:
     """Returns the type that the product is to be taken in; None where oneDNN must not take it."""
     is_autocast = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if is_autocast else input.dtype
@@ -74,7 +94,7 @@ class _FusedLinear(torch.autograd.Function):
     def forward(  # type: ignore[no-untyped-def] # the type of ctx is private to torch
         ctx, x: Tensor, weight: Tensor, bias: Tensor, relu: bool
     ) -> Tensor:
-        dtype = _product_dtype(x)
+        dtype = product_dtype(x)
         ctx.dtypes = x.dtype, weight.dtype, bias.dtype
         x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
         with torch.autocast("cpu", enabled=False):

@@ -85,6 +85,8 @@ class RMSpropConfig(OptimizerConfig):
 class Adagrad(OptimizerWrapper):
     """torch's Adagrad, fused where all parameters are on the CPU."""
 
+    is_elementwise = True
+
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         devices = {parameter.device.type for group in groups for parameter in group["params"]}
@@ -102,6 +104,8 @@ class Adagrad(OptimizerWrapper):
 class Adadelta(OptimizerWrapper):
     """torch's Adadelta."""
 
+    is_elementwise = True
+
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.Adadelta(
@@ -112,6 +116,8 @@ class Adadelta(OptimizerWrapper):
 @register_optimizer("rmsprop", config=RMSpropConfig)
 class RMSprop(OptimizerWrapper):
     """torch's RMSprop."""
+
+    is_elementwise = True
 
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -52,6 +52,8 @@ class AdamWConfig(MomentsConfig):
 class Adam(OptimizerWrapper):
     """torch's Adam in its fused form, on CPU and GPU."""
 
+    is_elementwise = True
+
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return LeanAdam(
@@ -67,6 +69,8 @@ class Adam(OptimizerWrapper):
 @register_optimizer("adamw", config=AdamWConfig)
 class AdamW(OptimizerWrapper):
     """torch's AdamW in its fused form, on CPU and GPU."""
+
+    is_elementwise = True
 
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

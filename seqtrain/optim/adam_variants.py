@@ -53,6 +53,8 @@ class RAdamConfig(MomentsConfig):
 class Adamax(OptimizerWrapper):
     """torch's Adamax."""
 
+    is_elementwise = True
+
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.Adamax(
@@ -63,6 +65,8 @@ class Adamax(OptimizerWrapper):
 @register_optimizer("nadam", config=NAdamConfig)
 class NAdam(OptimizerWrapper):
     """torch's NAdam."""
+
+    is_elementwise = True
 
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -79,6 +83,8 @@ class NAdam(OptimizerWrapper):
 @register_optimizer("radam", config=RAdamConfig)
 class RAdam(OptimizerWrapper):
     """torch's RAdam."""
+
+    is_elementwise = True
 
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqtrain.checkpoint.spread_state import leaf_of, part_of
+from seqtrain.distributed.blocks import local_part
 from seqtrain.errors import CheckpointError, ConfigError
 
 KINDS = ("none", "ema", "swa")
@@ -103,7 +105,7 @@ class WeightAverage:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Puts the average into the modules, and the trained weights back at the end."""
-        trained = {tensor: tensor.detach().clone() for tensor in self._average}
+        trained = {tensor: local_part(tensor).clone() for tensor in self._average}
         _write(self._average)
         try:
             yield
@@ -114,7 +116,10 @@ class WeightAverage:
         """Returns the count and, for each module, a state dict of averages."""
         # Tied parameters are one tensor here as well.
         averages = {
-            name: {key: self._average.get(tensor, tensor) for key, tensor in _state(module)}
+            name: {
+                key: leaf_of(tensor, self._average.get(tensor, tensor))
+                for key, tensor in _state(module)
+            }
             for name, module in self._modules.items()
         }
         return {
@@ -145,7 +150,7 @@ class WeightAverage:
                         f"{list(saved[key].shape)}, this one in {list(tensor.shape)}."
                     )
                 if tensor.is_floating_point():
-                    restored[tensor] = _copy(saved[key]).to(tensor.device)
+                    restored[tensor] = _copy(part_of(tensor, saved[key])).to(tensor.device)
         self._average = restored
         self.num_averaged = state["num_averaged"]
 
@@ -210,4 +215,4 @@ def _copy(tensor: Tensor) -> Tensor:
 @torch.no_grad()
 def _write(values: Mapping[Tensor, Tensor]) -> None:
     for tensor, value in values.items():
-        tensor.copy_(value)
+        local_part(tensor).copy_(value)

@@ -76,6 +76,14 @@ class OptimizerWrapper(ABC):
     needs_closure: ClassVar[bool] = False
     """Whether `step` must be given the function that computes the gradients anew."""
 
+    is_elementwise: ClassVar[bool] = False
+    """Whether a value of a parameter is updated from its own gradients and history alone, so that
+    parts of one parameter can be updated in different processes."""
+
+    changes_in_step_only: ClassVar[bool] = True
+    """Whether parameters change in `step` alone, each by itself, so that different parameters can
+    be updated in different processes."""
+
     def __init__(self, config: Any, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
         self.config = config
         trainable = {name: p for name, p in named_parameters if p.requires_grad}
@@ -158,8 +166,7 @@ class OptimizerWrapper(ABC):
         gradients = self._gradients()
         if not gradients:
             return torch.zeros((), device=next(iter(self.parameters.values())).device)
-        norms = torch._foreach_norm(gradients)
-        norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
+        norm = self._norm(gradients)
         if max_norm > 0:
             factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
             if factor.device.type == "cpu" and factor == 1.0:
@@ -258,6 +265,11 @@ class OptimizerWrapper(ABC):
                 f"The saved optimizer state {slot!r} of {name} has the shape "
                 f"{list(value.shape)}, the parameter {list(shape)}."
             )
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """Returns the 2-norm of gradients, at least one; a scalar."""
+        norms = torch._foreach_norm(gradients)
+        return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
 
     def _resting(self) -> list[nn.Parameter]:
         """Returns the parameters that the next update must not change."""

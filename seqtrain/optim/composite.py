@@ -83,6 +83,16 @@ class Composite(OptimizerWrapper):
         self.parameters = {name: p for name, p in self.parameters.items() if p.requires_grad}
         return [optimizer for member in self.members for optimizer in member.torch_optimizers]
 
+    @property
+    def is_elementwise(self) -> bool:  # type: ignore[override] # it depends on the members
+        """Whether all members are."""
+        return all(member.is_elementwise for member in self.members)
+
+    @property
+    def changes_in_step_only(self) -> bool:  # type: ignore[override] # see is_elementwise
+        """Whether that holds for all members."""
+        return all(member.changes_in_step_only for member in self.members)
+
     @override
     def group_lines(self) -> list[str]:
         lines = []

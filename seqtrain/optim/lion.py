@@ -37,6 +37,8 @@ class LionConfig(OptimizerConfig):
 class Lion(OptimizerWrapper):
     """Algorithm 2 of the paper; the state is one momentum."""
 
+    is_elementwise = True
+
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return _Lion(groups, {"lr": self.config.lr, "betas": list(self.config.betas)})

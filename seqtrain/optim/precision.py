@@ -1,6 +1,7 @@
 """Precision: the arithmetic of the forward and backward pass."""
 
 import math
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -124,6 +125,8 @@ def choose_cpu_products(config: PrecisionConfig) -> str:
     to it when products may be of "medium" precision. On a processor with tile units (AMX) that
     setting would really compute in bfloat16, so a probe measures the error first.
     """
+    for name in _CACHE_CAPACITIES:  # read at the first product of the process
+        os.environ.setdefault(name, str(_PRODUCTS_TO_KEEP))
     torch.set_float32_matmul_precision("highest")
     if config.cpu_products == "mkl" or not torch.backends.mkldnn.is_available():
         return "mkl"
@@ -133,6 +136,12 @@ def choose_cpu_products(config: PrecisionConfig) -> str:
     torch.set_float32_matmul_precision("highest")
     return "mkl"
 
+
+_CACHE_CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""Of what oneDNN, and torch's own layer above it, keep of each shape that they have multiplied."""
+
+_PRODUCTS_TO_KEEP = 128
+"""By themselves they keep 1,024, of half a megabyte and more: batches of many lengths fill it."""
 
 _LARGEST_ERROR = 1e-5
 """Of a product of 256 terms, relative to its largest value: float32 gives 5e-7, bfloat16 2e-3."""

@@ -46,6 +46,9 @@ class ScheduleFreeAdamW(OptimizerWrapper):
     to x and back gives y to the last bit.
     """
 
+    is_elementwise = True
+    changes_in_step_only = False
+
     def __init__(self, config: Any, named_parameters: Any) -> None:
         super().__init__(config, named_parameters)
         self._is_training = True

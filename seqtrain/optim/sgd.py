@@ -52,6 +52,8 @@ class NAGConfig(OptimizerConfig):
 class SGD(OptimizerWrapper):
     """torch's SGD in its fused form, on CPU and GPU."""
 
+    is_elementwise = True
+
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -71,6 +73,8 @@ class NAG(OptimizerWrapper):
     (1 + m) * lr * g. With b = -lr * v that is v = m * v + g and p -= lr * (g + m * v): torch's SGD
     with Nesterov momentum, whose state does not depend on the rate, after p *= 1 - lr * decay.
     """
+
+    is_elementwise = True
 
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

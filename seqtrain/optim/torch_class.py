@@ -15,6 +15,7 @@ from seqtrain.optim.base import OptimizerConfig, OptimizerWrapper, register_opti
 from seqtrain.optim.lbfgs import merge_groups, refuse_what_lbfgs_lacks
 
 _OWN_KEYS = {"lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay"}
+_OF_WHOLE_TENSORS = ("Adafactor", "LBFGS", "Muon", "SparseAdam")
 _KERNEL_KEYS = ("foreach", "fused", "differentiable", "capturable")
 
 
@@ -71,6 +72,11 @@ class TorchOptimizer(OptimizerWrapper):
     def needs_closure(self) -> bool:  # type: ignore[override] # it depends on the class chosen
         """Whether the class computes gradients anew within a step."""
         return bool(self.config.cls == "LBFGS")
+
+    @property
+    def is_elementwise(self) -> bool:  # type: ignore[override] # see needs_closure
+        """Whether the class updates each value by itself."""
+        return self.config.cls not in _OF_WHOLE_TENSORS
 
     @override
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -1,6 +1,7 @@
 """BLEU of a corpus, as sacrebleu computes it."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from sacrebleu.metrics.bleu import BLEU
 
@@ -34,10 +35,12 @@ class Bleu(SacrebleuScorer):
 
     def __init__(self, config: BleuConfig) -> None:
         try:
-            metric = BLEU(tokenize=config.tokenize, lowercase=config.lowercase)
+            build = partial(BLEU, tokenize=config.tokenize, lowercase=config.lowercase)
+            # A sentence of three words has no 4-grams.
+            metric, of_sentences = build(), build(effective_order=True)
         except (RuntimeError, ImportError) as error:
             raise MachineError(
                 f"scorer.tokenize={config.tokenize} needs another package: "
                 f"{' '.join(str(error).split())}"
             ) from error
-        super().__init__(config, "bleu", metric)
+        super().__init__(config, "bleu", metric, of_sentences)

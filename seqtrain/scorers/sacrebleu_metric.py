@@ -18,12 +18,14 @@ class SacrebleuScorer(Scorer):
         config: The scorer's config.
         name: Of the score.
         metric: sacrebleu's metric.
+        of_sentences: The same for single sentences, where it is another one.
     """
 
-    def __init__(self, config: Any, name: str, metric: Any) -> None:
+    def __init__(self, config: Any, name: str, metric: Any, of_sentences: Any = None) -> None:
         super().__init__(config)
         self._name = name
         self._metric = metric
+        self._of_sentences = of_sentences or metric
         self._signature = ""
 
     @override
@@ -34,6 +36,14 @@ class SacrebleuScorer(Scorer):
         score = self._metric.corpus_score(hypotheses, reference_documents(references))
         self._signature = str(self._metric.get_signature())
         return {self._name: score.score}
+
+    @override
+    def sentence_scores(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> list[float]:
+        check_references(hypotheses, references)
+        pairs = zip(hypotheses, references, strict=True)
+        return [self._of_sentences.sentence_score(text, list(right)).score for text, right in pairs]
 
     @override
     def statistics(

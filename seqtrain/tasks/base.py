@@ -145,13 +145,51 @@ class Task(ABC):
         """Returns what compares generated outputs with references; none if nothing is generated."""
         return []
 
-    def build_generator(self, models: Sequence[Model], config: GenerationConfig) -> Generator:
-        """Returns the search for this task; several models are an ensemble."""
+    def build_generator(
+        self,
+        models: Sequence[Model],
+        config: GenerationConfig,
+        language_model: Model | None = None,
+    ) -> Generator:
+        """Returns the search for this task.
+
+        Args:
+            models: One, or several as an ensemble.
+            config: Options of the search.
+            language_model: Of the target's symbols, for generation.lm_weight.
+        """
+        raise NotImplementedError(f"task={self.config.name} does not generate.")
+
+    @property
+    def generates(self) -> bool:
+        """Says whether the task writes texts by search."""
+        return type(self).build_generator is not Task.build_generator
+
+    def shown(self, batch: Batch, row: int) -> dict[str, Any]:
+        """Returns what people read of an example: `source` and `reference`, as far as there are.
+
+        Args:
+            batch: As `dataset(...).batch` gives it.
+            row: Of the example in it.
+        """
+        return {}
+
+    def encode_output(self, text: str) -> Sequence[int]:
+        """Returns the symbols of a text as outputs have them: what `decode` turns around."""
         raise NotImplementedError(f"task={self.config.name} does not generate.")
 
     def decode(self, hypothesis: Hypothesis) -> str:
         """Returns the text of a hypothesis."""
         raise NotImplementedError(f"task={self.config.name} does not generate.")
+
+    def prediction_text(self, row: Mapping[str, Any]) -> str:
+        """Returns what `predict` says of an example as one text, for scorers."""
+        raise NotImplementedError(f"task={self.config.name} predicts no texts.")
+
+    @property
+    def has_references(self) -> bool:
+        """Says whether there are texts that scorers can compare with."""
+        return type(self).references is not Task.references
 
     def references(self, split: str) -> list[list[str]]:
         """Returns the acceptable texts of each example of a split, by example index."""

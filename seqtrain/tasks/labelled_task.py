@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from typing_extensions import override
 
+from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.labelled.data import (
     LabelledData,
@@ -189,8 +190,51 @@ class LabelledTask(Task):
         return [] if self._data is None else self._data.lines()
 
     @override
+    def prediction_text(self, row: Mapping[str, Any]) -> str:
+        found = row["labels"] if self.per_position else [row["label"]]
+        return " ".join(_flat(found))
+
+    @override
+    def references(self, split: str) -> list[list[str]]:
+        """Returns the class of each example, or those of its positions with spaces between.
+
+        Raises:
+            DataError: A position has no label, so that no text says what is right.
+        """
+        if self._data is None:
+            raise self.missing_split(split)
+        store = self._data.store(split)
+        texts = []
+        for index in range(len(store)):
+            labels = store.example(index).labels.flatten().tolist()
+            if IGNORED in labels:
+                raise DataError(
+                    f"Example {index} of split {split!r} has positions without a label: scorers "
+                    "of texts cannot leave them out. The metrics of the task do."
+                )
+            texts.append([" ".join(self.info.classes[label] for label in labels)])
+        return texts
+
+    @override
+    def shown(self, batch: Batch, row: int) -> dict[str, Any]:
+        targets, found = batch.targets[row], dict[str, Any]()
+        if "tokens" in batch.inputs and self.info.side:
+            found["source"] = self.info.side.decode(batch.inputs["tokens"][row].tolist())
+        if targets.dim() < 2:  # the classes of an image's pixels say nothing as text
+            labels = targets[targets.ne(IGNORED)].flatten().tolist()
+            found["reference"] = " ".join(self.info.classes[label] for label in labels)
+        return found
+
+    @override
     def prediction_dataset(self, rows: Sequence[Any]) -> Dataset:
         return self.make_dataset(encode_inputs(self.info, rows), None)
+
+
+def _flat(names: Sequence[Any]) -> list[str]:
+    """Returns names that may lie in lists of lists, in one list."""
+    return [
+        name for each in names for name in (_flat(each) if isinstance(each, list) else [str(each)])
+    ]
 
 
 def _tokenizer(config: Any) -> TokenizerConfig:

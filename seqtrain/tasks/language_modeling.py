@@ -25,10 +25,11 @@ from seqtrain.data.training_shards import ShardOptions, list_shards, open_traini
 from seqtrain.data.vocabulary import EOS, PADDING
 from seqtrain.errors import ConfigError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
-from seqtrain.generation.build import build_search
+from seqtrain.generation.build import as_language_model, build_search
 from seqtrain.metrics import Mean, Metrics
 from seqtrain.models.base import DecoderModel, Model, ModelContext
 from seqtrain.tasks.base import register_task
+from seqtrain.tasks.minimum_risk import with_minimum_risk
 from seqtrain.tasks.text_task import TextTask, TextTaskConfig, blocks_of, check_break_mode
 
 TRAIN = "train"
@@ -138,11 +139,29 @@ class LanguageModelingTask(TextTask):
         )
 
     @override
-    def build_generator(self, models: Sequence[Model], config: GenerationConfig) -> Generator:
+    def build_generator(
+        self,
+        models: Sequence[Model],
+        config: GenerationConfig,
+        language_model: Model | None = None,
+    ) -> Generator:
         usable = [model for model in models if isinstance(model, DecoderModel)]
         if len(usable) != len(models):
             raise ConfigError("task=language_modeling generates with language models only.")
-        return build_search(usable, config, self.context)
+        language = as_language_model(language_model)
+        return with_minimum_risk(
+            config,
+            self.decode,
+            lambda options: build_search(usable, options, self.context, language),
+        )
+
+    @override
+    def shown(self, batch: Batch, row: int) -> dict[str, Any]:
+        return {"source": self.side.decode(batch.inputs["prev_output_tokens"][row].tolist())}
+
+    @override
+    def encode_output(self, text: str) -> Sequence[int]:
+        return self.side.encode(text).tolist()
 
     @override
     def decode(self, hypothesis: Hypothesis) -> str:

@@ -16,9 +16,10 @@ from seqtrain.data.text.monolingual_data import TextData, load_raw_text
 from seqtrain.data.text.monolingual_open import open_text
 from seqtrain.data.text.monolingual_preprocess import prepare_text
 from seqtrain.data.text.monolingual_text import BLANK, FILE, LINE, TextSettings
+from seqtrain.data.text.parallel_preprocess import open_prepared
 from seqtrain.data.token_blocks import BREAK_MODES, TokenBlocks
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
-from seqtrain.errors import ConfigError
+from seqtrain.errors import ConfigError, DataError
 from seqtrain.tasks.base import Task, TaskConfig
 
 DOCUMENT_ENDS = (BLANK, LINE, FILE)
@@ -52,7 +53,8 @@ class TextTaskConfig(TaskConfig):
     min_count: int = 0
     """Symbols that occur less often in the training text become unknown."""
     vocabulary_from: str = ""
-    """Prepared folder whose tokenizer and vocabulary `seqtrain-preprocess` uses."""
+    """Prepared folder whose tokenizer and vocabulary `seqtrain-preprocess` uses; of a folder of
+    pairs those of the target, as a language model beside a translation model needs them."""
     tokens_per_sample: int = 512
     """Longest example, in symbols."""
 
@@ -113,7 +115,7 @@ class TextTask(Task):
     @classmethod
     def prepare_with(cls, config: TextTaskConfig, out: Path, options: PrepareOptions) -> list[str]:
         """Turns raw text into a folder for `task.data`; returns lines that say what it holds."""
-        given = open_text(config.vocabulary_from).side if config.vocabulary_from else None
+        given = side_of_folder(config.vocabulary_from) if config.vocabulary_from else None
         return prepare_text(text_settings(config), out, options, given)
 
     @override
@@ -139,6 +141,17 @@ class TextTask(Task):
     @override
     def describe(self) -> list[str]:
         return [] if self._data is None else self._data.lines()
+
+
+def side_of_folder(path: str) -> Side:
+    """Returns tokenizer and vocabulary of a folder of plain text, or of the target of pairs."""
+    try:
+        return open_text(path).side
+    except DataError as error:
+        try:
+            return open_prepared(Path(path)).target
+        except DataError:
+            raise error from None
 
 
 def blocks_of(data: TextData, split: str, length: int, mode: str) -> TokenBlocks:

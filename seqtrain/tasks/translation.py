@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from typing_extensions import override
 
+from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.mixed_dataset import mix_pairs
 from seqtrain.data.pair_dataset import PairDataset
@@ -30,10 +31,11 @@ from seqtrain.data.training_shards import ShardOptions, list_shards, open_traini
 from seqtrain.data.vocabulary import EOS, PADDING
 from seqtrain.errors import ConfigError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
-from seqtrain.generation.build import build_search
+from seqtrain.generation.build import as_language_model, build_search
 from seqtrain.models.base import EncoderDecoderModel, Model, ModelContext
-from seqtrain.scorers.base import SCORERS, Scorer
+from seqtrain.scorers.base import Scorer, build_scorers
 from seqtrain.tasks.base import Task, TaskConfig, register_task
+from seqtrain.tasks.minimum_risk import with_minimum_risk
 
 
 @dataclass(kw_only=True)
@@ -220,15 +222,33 @@ class TranslationTask(Task):
 
     @override
     def scorers(self) -> list[Scorer]:
-        configs = [SCORERS.parse({"name": name}) for name in self.config.scorers]
-        return [SCORERS.get(config.name).cls(config) for config in configs]
+        return build_scorers(self.config.scorers)
 
     @override
-    def build_generator(self, models: Sequence[Model], config: GenerationConfig) -> Generator:
+    def build_generator(
+        self,
+        models: Sequence[Model],
+        config: GenerationConfig,
+        language_model: Model | None = None,
+    ) -> Generator:
         usable = [model for model in models if isinstance(model, EncoderDecoderModel)]
         if len(usable) != len(models):
             raise ConfigError("task=translation searches with encoder-decoder models only.")
-        return build_search(usable, config, self.context)
+        language = as_language_model(language_model)
+        return with_minimum_risk(
+            config,
+            self.decode,
+            lambda options: build_search(usable, options, self.context, language),
+        )
+
+    @override
+    def shown(self, batch: Batch, row: int) -> dict[str, Any]:
+        source = self.source.decode(batch.inputs["source_tokens"][row].tolist())
+        return {"source": source, "reference": self.target.decode(batch.targets[row].tolist())}
+
+    @override
+    def encode_output(self, text: str) -> Sequence[int]:
+        return self.target.encode(text).tolist()
 
     @override
     def decode(self, hypothesis: Hypothesis) -> str:

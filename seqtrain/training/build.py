@@ -22,15 +22,23 @@ from seqtrain.optim.averaging import WeightAverage
 from seqtrain.optim.base import OPTIMIZERS, OptimizerWrapper
 from seqtrain.optim.master_weights import MasterWeights
 from seqtrain.optim.precision import Precision
+from seqtrain.optim.spread_optimizer import SpreadOptimizer
+from seqtrain.optim.zero_optimizer import ZeroOptimizer
 from seqtrain.tasks.base import TASKS, Task
 from seqtrain.training.batch_statistics import synced_batch_norm
 from seqtrain.training.callbacks.base import CALLBACKS, Callback
+from seqtrain.training.compilation import compile_passes
 from seqtrain.training.evaluator import Evaluator
 from seqtrain.training.log_writers.base import LOG_WRITERS, LogWriter
+from seqtrain.training.loss_module import LossModule
 from seqtrain.training.lr_scaling import with_scaled_lr
 from seqtrain.training.profiling import Profile, ProfileConfig
 from seqtrain.training.run_config import RunConfig
-from seqtrain.training.trainer import Trainer, UpdateSettings
+from seqtrain.training.spread import SpreadModule, data_rank, spread_over_ranks
+from seqtrain.training.strategy_checks import refuse_unfit_settings
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import UpdateSettings
+from seqtrain.training.update_share import share_of_update
 
 
 @dataclass(kw_only=True)
@@ -44,6 +52,11 @@ class Run:
     evaluator: Evaluator
     callbacks: dict[str, Callback]
     collectives: Collectives
+
+    @property
+    def num_shares(self) -> int:
+        """Processes with micro-batches of their own."""
+        return data_rank(self.config.distributed, self.collectives).world_size
 
     @property
     def run_dir(self) -> Path:
@@ -60,14 +73,21 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """Returns the device that `device=` means here.
 
     Raises:
-        MachineError: cuda is asked for and not there.
+        MachineError: cuda is asked for and not there, or there are fewer GPUs than processes.
     """
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise MachineError("device=cuda, but torch sees no GPU here. Use device=cpu or auto.")
     if name == "cpu" or not has_cuda:
         return torch.device("cpu")
-    return torch.device("cuda", local_rank)
+    num_gpus = torch.cuda.device_count()
+    if local_rank >= num_gpus > 1:
+        raise MachineError(
+            f"Process {local_rank} of this machine has no GPU of its own: torch sees {num_gpus}. "
+            "Start as many processes as GPUs, or use device=cpu."
+        )
+    # A cluster may show each process its own GPU alone.
+    return torch.device("cuda", local_rank if num_gpus > 1 else 0)
 
 
 def build_task(config: RunConfig) -> Task:
@@ -90,10 +110,20 @@ def build_criterion(config: RunConfig, context: ModelContext) -> Criterion:
 
 
 def build_optimizer(
-    config: RunConfig, named_parameters: list[tuple[str, nn.Parameter]]
+    config: RunConfig,
+    named_parameters: list[tuple[str, nn.Parameter]],
+    spread: SpreadModule | None = None,
 ) -> OptimizerWrapper:
-    """Builds the optimizer wrapper of parameters on their device, in the configured precision."""
+    """Builds the optimizer wrapper of parameters on their device, in the configured precision.
+
+    Args:
+        config: The run.
+        named_parameters: Of the model and the criterion.
+        spread: These two, where their parameters lie on several ranks.
+    """
     cls: type[OptimizerWrapper] = OPTIMIZERS.get(config.optimizer.name).cls
+    if spread is not None:
+        return SpreadOptimizer(cls, config.optimizer, named_parameters, spread.norm, spread.add_up)
     if config.precision.parameters == "bf16":
         return MasterWeights(cls, config.optimizer, named_parameters)
     optimizer = cls(config.optimizer, named_parameters)
@@ -109,16 +139,23 @@ def build_trainer(
     config: RunConfig, context: ModelContext, device: torch.device, collectives: Collectives
 ) -> Trainer:
     """Builds the Trainer with all its parts on a device."""
-    config = with_scaled_lr(config, collectives.world_size)
+    refuse_unfit_settings(config)
+    num_shares = data_rank(config.distributed, collectives).world_size
+    config = with_scaled_lr(config, num_shares)
+    share = share_of_update(config, num_shares)
     model = build_model(config, context).to(device)
     if config.distributed.sync_batch_norm:
         synced_batch_norm(model, device)
     criterion = build_criterion(config, context).to(device)
-    optimizer = build_optimizer(config, _named_parameters(model, criterion))
+    module = LossModule(model, criterion, num_shares)
+    spread = spread_over_ranks(module, config.distributed, collectives, device)
+    optimizer = build_optimizer(config, _named_parameters(model, criterion), spread)
+    if config.distributed.shard_optimizer and collectives.world_size > 1:
+        optimizer = ZeroOptimizer(optimizer, collectives)
     scheduler = build_schedule(
         config.lr_scheduler, config.optimizer, config.optimization.max_update
     )
-    return Trainer(
+    trainer = Trainer(
         model=model,
         criterion=criterion,
         optimizer=optimizer,
@@ -126,7 +163,8 @@ def build_trainer(
         precision=Precision(config.precision, device),
         settings=UpdateSettings(
             seed=config.seed,
-            update_freq=config.optimization.update_freq,
+            update_freq=share.own,
+            micro_batches=share.total,
             clip_norm=config.optimization.clip_norm,
             clip_value=config.optimization.clip_value,
             grad_noise=config.optimization.grad_noise,
@@ -135,8 +173,12 @@ def build_trainer(
         device=device,
         collectives=collectives,
         distributed=config.distributed,
+        spread=spread,
         averaging=_build_averaging(config, model, criterion, optimizer),
     )
+    if config.optimization.compile:
+        compile_passes(trainer.loss_module, config, device)
+    return trainer
 
 
 def build_run(
@@ -144,9 +186,10 @@ def build_run(
     collectives: Collectives,
     device: torch.device,
     watchdog: Watchdog | None = None,
+    task: Task | None = None,
 ) -> Run:
-    """Builds all parts of a run; opens data, writes nothing."""
-    task = build_task(config)
+    """Builds all parts of a run; opens data, unless the task is given; writes nothing."""
+    task = task or build_task(config)
     trainer = build_trainer(config, task.context, device, collectives)
     trainer.batch_transform = task.batch_transform()
     _check_soft_targets(config, task, trainer.criterion)
@@ -154,19 +197,22 @@ def build_run(
     trainer.writer = _build_writer(config, collectives)
     trainer.watchdog = watchdog
     trainer.criterion.prepare_training(task.state_dict(), device)
+    if trainer.spread is not None:
+        trainer.evaluated.criterion.prepare_training(task.state_dict(), device)
+    share = data_rank(config.distributed, collectives)
     iterator = EpochIterator(
         task.dataset("train"),
         config.dataset,
         seed=config.seed,
-        rank=collectives.rank,
-        world_size=collectives.world_size,
+        rank=share.rank,
+        world_size=share.world_size,
         shuffle=True,
         pin_memory=device.type == "cuda",
     )
     evaluator = Evaluator(
         task=task,
-        model=trainer.model,
-        criterion=trainer.criterion,
+        model=trainer.evaluated.model,
+        criterion=trainer.evaluated.criterion,
         precision=trainer.precision,
         device=device,
         dataset=config.dataset,

@@ -1,26 +1,30 @@
 """Evaluates a split: the criterion's metrics, and the scores of generated outputs."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion
 from seqtrain.data.batching import DatasetConfig
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.epoch_iterator import EpochIterator
-from seqtrain.data.fairseq_batches import padded_source_lengths
 from seqtrain.distributed.collectives import Collectives
-from seqtrain.errors import DataError
-from seqtrain.generation.base import LIMITING_LENGTHS, GenerationConfig, Hypothesis
+from seqtrain.errors import ConfigError, DataError
+from seqtrain.generation.base import GenerationConfig, Hypothesis
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model, ModelOutput
+from seqtrain.models.ensemble import Ensemble
 from seqtrain.optim.precision import Precision
+from seqtrain.scorers.base import Scorer
 from seqtrain.tasks.base import Task
+from seqtrain.training.answers.limited_dataset import with_limits
+from seqtrain.training.answers.model_scores import model_scores
+from seqtrain.training.answers.reference_scores import reference_scores
 from seqtrain.training.loss_module import evaluate_batch
-from seqtrain.training.reference_scores import reference_scores
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Evaluator:
     collectives: Collectives
     beat: Callable[[], object] = lambda: None
     """Called before each batch: a sign of life."""
+    ensemble: Sequence[Model] = ()
+    """Further models, whose probabilities are averaged with the model's."""
+    language_model: Model | None = None
+    """For generation.lm_weight."""
+    chosen_scorers: Sequence[Scorer] | None = None
+    """Scorers in the place of the task's own."""
 
     def losses(self, split: str) -> dict[str, float]:
         """Returns the criterion's and the task's metrics over a split."""
@@ -63,8 +73,17 @@ class Evaluator:
         return metrics.unpack(packed)
 
     def scores(self, split: str) -> Evaluation:
-        """Generates an output for every example and compares it with the references."""
-        scorers = self.task.scorers()
+        """Makes a text for every example and compares it with the references.
+
+        Raises:
+            ConfigError: The task has no texts, or nothing to compare them with.
+        """
+        scorers = [scorer for scorer in self.scorers() if scorer.reads_texts]
+        if not self.task.has_references:
+            raise ConfigError(
+                f"task={self.task.config.name} has no texts to compare with: leave out scorers, "
+                "or choose scorers=[perplexity]."
+            )
         outputs = self.outputs(split)
         references = self.task.references(split)
         if len(outputs) != len(references):
@@ -79,16 +98,22 @@ class Evaluator:
 
     def outputs(self, split: str) -> list[str]:
         """Returns the best output of each example of a split, on every rank."""
-        found = [
-            (index, self.task.decode(nbest[0]))
-            for index, nbest in self.hypotheses(self.task.dataset(split))
-        ]
+        dataset = self.task.dataset(split)
+        if self.task.predicts:
+            rows = self.predictions(dataset)
+            found = [(index, self.task.prediction_text(row)) for index, row in rows]
+        else:
+            nbests = self.hypotheses(with_limits(dataset, self.generation))
+            found = [(index, self.task.decode(nbest[0])) for index, nbest in nbests]
         gathered = [item for rank in self.collectives.gather_json(found) for item in rank]
         return [text for _, text in sorted(gathered)]
 
     def hypotheses(self, dataset: Dataset) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields (example index, nbest hypotheses) of this rank's examples, in any order."""
-        generator = self.task.build_generator([self.model], self.generation)
+        models = [self.model, *self.ensemble]
+        # Without one as ever, so that tasks of plug-ins need not know of it.
+        fusion = {"language_model": self.language_model} if self.language_model else {}
+        generator = self.task.build_generator(models, self.generation, **fusion)
         found = generator.stream(self._inputs(dataset))
         while True:
             with self.precision.autocast():  # not while the caller works
@@ -99,28 +124,24 @@ class Evaluator:
 
     def _inputs(self, dataset: Dataset) -> Iterator[Batch]:
         """Yields the batches of a search, on the device."""
-        max_tokens = self.generation.fairseq_max_tokens
-        lengths = padded_source_lengths(dataset.lengths, max_tokens) if max_tokens else None
         for batch in self._batches(dataset):
-            if lengths is not None:
-                longest = torch.from_numpy(lengths[batch.ids.numpy()])
-                batch = replace(batch, extras=batch.extras | {LIMITING_LENGTHS: longest})
             yield batch.to(self.device)
 
     def reference_scores(self, dataset: Dataset) -> Iterator[tuple[int, Hypothesis]]:
         """Yields (example index, its target with scores) of this rank's examples."""
-        self.model.eval()
+        whole = self._whole_model()
+        whole.eval()
         for batch in self._batches(dataset):
             batch = batch.to(self.device)
             with torch.no_grad(), self.precision.autocast():
-                output: ModelOutput = self.model(**batch.inputs)
+                output: ModelOutput = whole(**batch.inputs)
                 yield from reference_scores(
                     output, batch, self.task.context, self.generation.lenpen
                 )
 
     def predictions(self, dataset: Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yields (example index, plain values) of this rank's examples, batch by batch."""
-        model = self.task.evaluation_model(self.model)
+        model = self.task.evaluation_model(self._whole_model())
         model.eval()
         for batch in self._batches(dataset):
             batch = batch.to(self.device)
@@ -132,8 +153,9 @@ class Evaluator:
     def evaluate(self, split: str, generate: bool) -> Evaluation:
         """Returns metrics and, where the task has scorers and it is wished, scores."""
         metrics = self.metrics(split)
-        losses, tables = metrics.compute(), self.task.tables(metrics)
-        if not (generate and self.task.scorers()):
+        tables, scorers = self.task.tables(metrics), self.scorers()
+        losses = metrics.compute() | model_scores(scorers, metrics, self.task, split)
+        if not (generate and any(scorer.reads_texts for scorer in scorers)):
             return Evaluation(losses, {}, tables)
         scored = self.scores(split)
         return Evaluation(losses | scored.values, scored.signatures, tables)
@@ -141,14 +163,26 @@ class Evaluator:
     def names(self, split: str, generate: bool) -> set[str]:
         """Returns the names of the values that `evaluate` gives, without evaluating."""
         empty = self.task.dataset(split).empty_batch()
-        names = set(self._loss(empty).compute())
+        metrics, scorers = self._loss(empty), self.scorers()
+        names = {*metrics.compute(), *model_scores(scorers, metrics, self.task, split)}
         if generate:
-            names |= {name for s in self.task.scorers() for name in s.score(["a"], [["a"]])}
+            reading = [scorer for scorer in scorers if scorer.reads_texts]
+            names |= {name for s in reading for name in s.score(["a"], [["a"]])}
         return names
+
+    def scorers(self) -> list[Scorer]:
+        """Returns the scorers that are used."""
+        if self.chosen_scorers is None:
+            return self.task.scorers()
+        return list(self.chosen_scorers)
+
+    def _whole_model(self) -> nn.Module:
+        """Returns the model, or with others their mean."""
+        return Ensemble([self.model, *self.ensemble]) if self.ensemble else self.model
 
     def _loss(self, batch: Batch) -> Metrics:
         batch = batch.to(self.device)
-        model = self.task.evaluation_model(self.model)
+        model = self.task.evaluation_model(self._whole_model())
         loss = evaluate_batch(model, self.criterion, self.precision, batch)
         loss.metrics.merge(self.task.derive(loss.metrics, batch))
         if loss.output is not None:

@@ -1,11 +1,12 @@
 """Model and criterion together: one module to train, one batch to evaluate, one state to check."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import register_pytree_node
 
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, LossOutput
@@ -13,6 +14,13 @@ from seqtrain.distributed.parallelize import reaching_all
 from seqtrain.errors import CheckpointError
 from seqtrain.models.base import Model
 from seqtrain.optim.precision import Precision
+
+# So that torch's wrappers find the loss in the output, where static graphs need it.
+register_pytree_node(
+    LossOutput,
+    lambda loss: ([loss.total], (loss.num_targets, loss.metrics)),
+    lambda leaves, rest: LossOutput(next(iter(leaves)), *rest),
+)
 
 
 class LossModule(nn.Module):
@@ -29,10 +37,16 @@ class LossModule(nn.Module):
         self.model = model
         self.criterion = criterion
         self._world_size = world_size
+        self._compiled: list[Callable[..., Any]] = []  # not an attribute: its parameters are known
+
+    def call_through(self, compiled: Callable[..., Any]) -> None:
+        """Has the criterion call the model through this, which has the same parameters."""
+        self._compiled = [compiled]
 
     def forward(self, batch: Batch) -> LossOutput:
         """Returns the summed loss of a batch."""
-        loss: LossOutput = self.criterion(self.model, batch)
+        model = self._compiled[0] if self._compiled else self.model
+        loss: LossOutput = self.criterion(model, batch)
         total = loss.total
         if self._world_size > 1:
             total = reaching_all(total, self.parameters())

@@ -4,6 +4,7 @@ import dataclasses
 
 from seqtrain.errors import ConfigError
 from seqtrain.training.run_config import RunConfig
+from seqtrain.training.update_share import share_of_update
 
 
 def with_scaled_lr(config: RunConfig, world_size: int) -> RunConfig:
@@ -45,4 +46,4 @@ def lr_scaling_note(config: RunConfig, world_size: int) -> list[str]:
 
 def examples_of_update(config: RunConfig, world_size: int) -> int:
     """Returns the most examples that an update has over all processes."""
-    return config.dataset.batch_size * config.optimization.update_freq * world_size
+    return config.dataset.batch_size * share_of_update(config, world_size).total

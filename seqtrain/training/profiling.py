@@ -15,7 +15,8 @@ from typing_extensions import override
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.files import write_atomically
 from seqtrain.training.callbacks.base import Callback, CallbackConfig, Requests
-from seqtrain.training.trainer import StepResult, Trainer
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import StepResult
 
 PARTS = ("data", "forward", "loss", "backward", "gradients", "optimizer", "rest")
 """Parts of an update. data: waiting for a batch; gradients: sums over ranks, scale, norm, clipping;

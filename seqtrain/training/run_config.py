@@ -38,6 +38,10 @@ class OptimizationConfig:
     """Stop after this much time of training, restarts added up; 0 for no limit."""
     update_freq: int = 1
     """Micro-batches that each process accumulates for one update."""
+    micro_batches_per_update: int = 0
+    """If set, an update has so many micro-batches over all processes, whatever their number: each
+    accumulates its share, and another number of processes makes the same updates. In the place of
+    update_freq, which is then 1."""
     clip_norm: float = 1.0
     """Largest 2-norm of the gradient of an update; 0 for no clipping."""
     clip_value: float = 0.0
@@ -50,6 +54,9 @@ class OptimizationConfig:
     lr_reference_batch: int = 0
     """If set, optimizer.lr is for updates of so many examples, and is scaled in proportion to
     dataset.batch_size * update_freq * processes; 0 uses optimizer.lr as it is."""
+    compile: bool = False
+    """Train the model by code that torch's compiler makes for it; that takes a minute or more at
+    the first update. For GPUs: on a CPU the layers here are faster as they are."""
     max_skipped_updates: int = 20
     """Stop after this many updates in a row with a non-finite gradient, or without the memory for
     their batch."""
@@ -58,6 +65,14 @@ class OptimizationConfig:
         if self.update_freq < 1:
             raise ConfigError(
                 f"optimization.update_freq must be at least 1, got {self.update_freq}."
+            )
+        if self.micro_batches_per_update < 0 or (
+            self.micro_batches_per_update and self.update_freq > 1
+        ):
+            raise ConfigError(
+                "optimization.micro_batches_per_update must not be negative, and takes the place "
+                f"of update_freq: got {self.micro_batches_per_update} and {self.update_freq}. Leave"
+                " one out."
             )
         if self.max_update < 0 or self.max_epoch < 0 or self.stop_time_hours < 0:
             raise ConfigError(
@@ -154,10 +169,14 @@ class LoggingConfig:
 
     interval: int = 50
     """Updates between two rows of training values."""
+    samples: int = 3
+    """Validation examples whose outputs log_writer=samples keeps at each validation; 0 for none."""
 
     def __post_init__(self) -> None:
         if self.interval < 1:
             raise ConfigError(f"logging.interval must be at least 1, got {self.interval}.")
+        if self.samples < 0:
+            raise ConfigError(f"logging.samples must not be negative, got {self.samples}.")
 
 
 @dataclass(kw_only=True)
@@ -262,6 +281,7 @@ CHANGEABLE_ON_RESUME = (
     "optimization.max_epoch",
     "optimization.stop_time_hours",
     "optimization.update_freq",
+    "optimization.micro_batches_per_update",
     "optimization.max_skipped_updates",
     "validation.*",
     "checkpoint.*",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from seqtrain.checkpoint.load import applying, read_checkpoint, resolve
 from seqtrain.checkpoint.retention import clean_leftovers
+from seqtrain.checkpoint.spread_state import load_state
 from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedContext
@@ -18,11 +20,19 @@ from seqtrain.errors import ConfigError
 from seqtrain.files import RunLock, ensure_writable_directory, record
 from seqtrain.finite_json import finite_json
 from seqtrain.optim.precision import choose_cpu_products
-from seqtrain.training.build import Run, build_run, choose_device
-from seqtrain.training.first_screen import first_screen, last_screen, parameter_lines
+from seqtrain.training.agreement import (
+    require_same_data,
+    require_same_directory,
+    require_same_settings,
+)
+from seqtrain.training.answers.saved_run import read_run
+from seqtrain.training.build import Run, build_run, build_task, choose_device
+from seqtrain.training.freed_memory import keep_freed_memory
 from seqtrain.training.init_from import init_from, symbol_rows
 from seqtrain.training.run_config import RunConfig
-from seqtrain.training.saved_run import read_run
+from seqtrain.training.screens.dry_run import dry_run
+from seqtrain.training.screens.first_screen import first_screen
+from seqtrain.training.screens.last_screen import last_screen
 from seqtrain.training.train_loop import TrainLoop, TrainResult
 
 
@@ -41,6 +51,8 @@ def train_run(config: RunConfig, about: Mapping[str, Any]) -> TrainResult:
         )
     device = choose_device(config.device, context.local_rank)
     choose_cpu_products(config.precision)
+    if device.type == "cpu":
+        keep_freed_memory()
     with context.connected(config.distributed, device) as collectives:
         # A function of its own, so that nothing of the run is left when the connection ends.
         return _train_connected(config, about, device, collectives)
@@ -49,14 +61,17 @@ def train_run(config: RunConfig, about: Mapping[str, Any]) -> TrainResult:
 def _train_connected(
     config: RunConfig, about: Mapping[str, Any], device: torch.device, collectives: Collectives
 ) -> TrainResult:
-    collectives.require_equal(_comparable(config), "the configuration")
+    require_same_settings(config, about, collectives)
     if config.dry_run:
-        return _dry_run(build_run(config, collectives, device))
+        task = build_task(config)
+        build = partial(build_run, config, collectives, device, task=task)
+        return dry_run(config, task, device, collectives, build)
     with _run_directory(config, collectives):
         timeout = config.distributed.timeout_seconds
         board = open_board(timeout)
         watchdog = Watchdog(collectives.rank, collectives.world_size, timeout, board)
         run = build_run(config, collectives, device, watchdog)
+        require_same_data(config, run.task, collectives)
         with watchdog.watching():
             result = TrainLoop(run, about, lambda: _init_from(run)).train(_announce)
         if collectives.rank == 0:
@@ -72,18 +87,12 @@ def _announce(loop: TrainLoop) -> list[str]:
     return first_screen(loop)
 
 
-def _comparable(config: RunConfig) -> dict[str, Any]:
-    container = config.to_container()
-    container.pop("device")
-    return container
-
-
 @contextmanager
 def _run_directory(config: RunConfig, collectives: Collectives) -> Iterator[None]:
     """Holds the run directory: the first rank has the lock and tidies up."""
     run_dir = Path(config.run_dir)
     if collectives.rank != 0:
-        collectives.barrier()
+        require_same_directory(run_dir, collectives)
         yield
         return
     ensure_writable_directory(run_dir)
@@ -91,7 +100,7 @@ def _run_directory(config: RunConfig, collectives: Collectives) -> Iterator[None
         checkpoints = run_dir / "checkpoints"
         ensure_writable_directory(checkpoints)
         clean_leftovers(checkpoints)
-        collectives.barrier()
+        require_same_directory(run_dir, collectives)
         yield
 
 
@@ -114,27 +123,12 @@ def _init_from(run: Run) -> list[str]:
             return None
         return symbol_rows(old[side], new[side])
 
-    with applying(other.path):
+    with applying(other.path), run.trainer.whole_weights() as whole:
         weights = usable_weights(other.parts).model
-        report = init_from(run.trainer.model, weights, settings.init_prefixes, rows)
+        report = init_from(whole.model, weights, settings.init_prefixes, rows)
+        if run.trainer.spread is not None:
+            load_state(run.trainer.model, whole.model.state_dict())
     return report.lines()
-
-
-def _dry_run(run: Run) -> TrainResult:
-    """Runs one batch forwards and backwards and says what would be trained; writes nothing."""
-    group = next(iter(run.iterator.groups(run.config.optimization.update_freq)))
-    _, totals = run.trainer.compute_gradients(group.batches)
-    num_bytes = sum(p.numel() * p.element_size() for p in run.trainer.model.parameters())
-    for line in [
-        *run.task.describe(),
-        *run.iterator.summary().lines(),
-        *parameter_lines(run.trainer.model),
-        f"memory for parameters, gradients and two moments about {4 * num_bytes / 2**20:.0f} MiB",
-        f"one update: {int(totals[0])} targets, loss {float(totals[4] / totals[0]):.4f} a target",
-        "dry run: nothing was written",
-    ]:
-        print(line)  # noqa: T201 # a dry run has no log
-    return TrainResult(num_updates=0, best_metric=None, best_checkpoint=None, test={})
 
 
 def _finish(config: RunConfig, result: TrainResult) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from seqtrain.errors import MachineError, NumericError, SeqtrainError
-from seqtrain.training.trainer import StepResult
+from seqtrain.training.update import StepResult
 
 
 def skip_lines(result: StepResult, num_updates: int, faults: Sequence[str]) -> list[str]:

@@ -3,24 +3,27 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from seqtrain.checkpoint.load import LoadedCheckpoint, applying, read_checkpoint
-from seqtrain.checkpoint.retention import apply_retention, best_checkpoint, record_score
 from seqtrain.checkpoint.weights import WEIGHT_PARTS
 from seqtrain.config_schema import parse_section
-from seqtrain.errors import CheckpointError, ConfigError, MachineError, SeqtrainError
+from seqtrain.errors import CheckpointError, ConfigError
+from seqtrain.training.answers.samples import validation_samples
 from seqtrain.training.build import Run, build_log_writers
 from seqtrain.training.callbacks.base import Callback, Request
 from seqtrain.training.log_writers.fan_out import LogFanOut
 from seqtrain.training.resume import check_config, check_task, schedule_change
 from seqtrain.training.run_config import OptimizationConfig
+from seqtrain.training.run_saver import RunSaver
+from seqtrain.training.screens.planned_end import planned_updates
 from seqtrain.training.skipped_updates import skip_error, skip_lines
 from seqtrain.training.stop_signals import StopSignals
-from seqtrain.training.trainer import StepResult, UpdateHooks
+from seqtrain.training.update import StepResult, UpdateHooks
 from seqtrain.training.update_tracker import UpdateTracker
 
 
@@ -77,9 +80,9 @@ class TrainLoop:
         self._interval = UpdateTracker(self.config.optimization.clip_norm)
         self._epoch = UpdateTracker(self.config.optimization.clip_norm)
         self._requests: set[Request] = set()
-        self._saved_update = -1
-        self._saved_value: float | None = None
-        self._failed_saves = 0
+        self._saver = RunSaver(
+            run, lambda line: self.log.message(line), partial(self._fire, "on_checkpoint_saved")
+        )
         self._is_interrupted = False
         self._clock = time.monotonic()
         self._started = time.monotonic()
@@ -98,7 +101,8 @@ class TrainLoop:
         messages = self._restore()
         for line in [*announce(self), *messages]:
             self.log.message(line)
-        with self.signals.installed(), self._saves_finished():
+        self.log.plan(self.trainer.num_updates, planned_updates(self.run))
+        with self.signals.installed(), self._saver.nothing_half_done():
             self._fire("on_train_start")
             # The same on all ranks here: it comes from the checkpoint.
             stopping = self._is_finished() or self._is_out_of_patience() or self._is_out_of_time()
@@ -110,7 +114,7 @@ class TrainLoop:
         return TrainResult(
             num_updates=self.trainer.num_updates,
             best_metric=self.state.best_value,
-            best_checkpoint=self._best_checkpoint(),
+            best_checkpoint=self._saver.best(),
             test=test,
             signal=self.signals.received,
         )
@@ -131,7 +135,7 @@ class TrainLoop:
         """Does what is due after an update; returns whether to stop."""
         self._tick()
         if result.save_finished:
-            self._finish_save()
+            self._saver.finish()
         self._count(result)
         self._fire("on_update_end", result)
         if result.applied and self._every(self.config.logging.interval):
@@ -232,6 +236,7 @@ class TrainLoop:
                 prefix = "valid_" if index == 0 else f"valid_{split}_"
                 values |= {prefix + name: value for name, value in found.items()}
                 self._fire("on_validation_end", split, found)
+            self._write_samples()
         value = values.get(self.config.checkpoint.best_metric, math.nan)
         is_best = self._is_better(value)
         if is_best:
@@ -245,6 +250,13 @@ class TrainLoop:
         self._write("valid", values | best)
         return is_best
 
+    def _write_samples(self) -> None:
+        """Logs what the model says to some examples."""
+        count = self.config.logging.samples
+        if count and "samples" in self.config.log_writer and self.run.collectives.rank == 0:
+            rows = validation_samples(self.run.evaluator, self.config.validation.splits[0], count)
+            self.log.samples(self.trainer.num_updates, rows)
+
     def _check_best_metric(self) -> None:
         """Raises now, not at the first validation, if the value that decides will not be there."""
         config = self.config.validation
@@ -257,9 +269,9 @@ class TrainLoop:
                 )
         if not config.splits:
             return
-        names = {
-            f"valid_{name}" for name in self.run.evaluator.names(config.splits[0], config.generate)
-        }
+        with self.trainer.whole_weights():
+            found = self.run.evaluator.names(config.splits[0], config.generate)
+        names = {f"valid_{name}" for name in found}
         if self.config.checkpoint.best_metric not in names:
             raise ConfigError(
                 f"checkpoint.best_metric ({self.config.checkpoint.best_metric!r}) is not among the "
@@ -289,29 +301,18 @@ class TrainLoop:
 
     def _final_test(self) -> dict[str, float]:
         """Tests the best checkpoint, or the last weights where nothing was validated."""
-        best = self._best_checkpoint()
+        best = self._saver.best()
         if best is not None:
             self.trainer.load_weights(read_checkpoint(best, names=WEIGHT_PARTS).parts)
         return self._test()
 
-    def _best_checkpoint(self) -> Path | None:
-        """Returns what the first rank, which keeps the list, knows as the best."""
-        best = best_checkpoint(self.run.checkpoints) if self.run.collectives.rank == 0 else None
-        agreed = self.run.collectives.broadcast_json(str(best) if best else None)
-        return Path(agreed) if agreed else None
-
     def _save(self, stopping: bool) -> None:
-        """Saves; when the run is about to stop, until the checkpoint is on the disk."""
+        about = self.about | {"epoch": self.iterator.position.epoch}
         with self._paused_clocks():
-            # After a skipped update that follows a save, nothing but the position has changed.
-            if self._saved_update != self.trainer.num_updates:
-                self._begin_save()
-            if stopping or not self.config.checkpoint.background:
-                self._finish_save(may_fail=not stopping)
+            self._saver.save(self._parts, about, self._value_to_rank(), stopping)
 
-    def _begin_save(self) -> None:
-        self._finish_save()
-        parts = {
+    def _parts(self) -> dict[str, Any]:
+        return {
             "loop": {
                 "state": asdict(self.state),
                 "interval": self._interval.state_dict(),
@@ -323,52 +324,11 @@ class TrainLoop:
             "config": self.config.to_container(),
             "task": self.run.task.state_dict(),
         }
-        about = self.about | {"epoch": self.iterator.position.epoch}
-        self.trainer.save_checkpoint(self.run.checkpoints, parts, about)
-        self._saved_update = self.trainer.num_updates
-        self._saved_value = self._value_to_rank()
-
-    def _finish_save(self, may_fail: bool = True) -> None:
-        """Waits for the save under way, if any, and keeps the books; all ranks call it together."""
-        try:
-            path = self.trainer.finish_save()
-        except MachineError as error:
-            self._saved_update = -1
-            self._failed_saves += 1
-            if not may_fail or self._failed_saves >= self.config.checkpoint.max_failed_saves:
-                raise
-            self.log.message(f"{error} Training goes on; the next save tries again.")
-            return
-        if path is not None:
-            self._failed_saves = 0
-            self._after_commit(path.name, self._saved_value)
-            self._fire("on_checkpoint_saved", path)
-
-    @contextmanager
-    def _saves_finished(self) -> Iterator[None]:
-        """Leaves no save half done when the run ends by an error: what was begun is committed."""
-        try:
-            yield
-        except BaseException:
-            with suppress(SeqtrainError):  # the first error is the one to tell
-                self._finish_save()
-            raise
 
     def _value_to_rank(self) -> float | None:
         """Returns the value of the validation of exactly these weights, if there was one."""
         is_current = self.state.validated_update == self.trainer.num_updates
         return self.state.validated_value if is_current else None
-
-    def _after_commit(self, name: str, value: float | None) -> None:
-        """Brings the list of best checkpoints up to date, then deletes what need not be kept."""
-        if self.run.collectives.rank != 0:
-            return
-        config = self.config.checkpoint
-        if value is not None:
-            record_score(
-                self.run.checkpoints, name, config.best_metric, value, config.maximize_best_metric
-            )
-        apply_retention(self.run.checkpoints, config.keep_last, config.keep_best, config.keep_every)
 
     def _restore(self) -> list[str]:
         """Loads the newest checkpoint, if any, and opens the log where it stood."""
@@ -386,15 +346,12 @@ class TrainLoop:
         else:
             with applying(loaded.path):
                 log_states = self._load_loop_state(loaded.parts["loop"])
-            self._saved_update = self.trainer.num_updates
-            # A crash between commit and bookkeeping is made good here.
-            self._after_commit(loaded.path.name, self._value_to_rank())
-            messages.append(f"continuing from {loaded.path} after update {self._saved_update}")
+            self._saver.continue_from(loaded.path, self._value_to_rank())
+            num_updates = self.trainer.num_updates
+            messages.append(f"continuing from {loaded.path} after update {num_updates}")
             saved_max = loaded.parts["config"]["optimization"]["max_update"]
             if saved_max != self.config.optimization.max_update:
-                messages += schedule_change(
-                    saved_max, self.trainer.lr_scheduler, self.trainer.num_updates
-                )
+                messages += schedule_change(saved_max, self.trainer.lr_scheduler, num_updates)
         if self.run.collectives.rank == 0:
             self.log = LogFanOut(build_log_writers(self.config, log_states))
         return messages

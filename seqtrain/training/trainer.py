@@ -1,19 +1,21 @@
 """The Trainer: performs one update at a time, and saves and restores all that an update changes."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqtrain import rng
 from seqtrain.batch import Batch
 from seqtrain.checkpoint.background_writer import CheckpointWriter
 from seqtrain.checkpoint.load import LoadedCheckpoint, applying, read_newest
+from seqtrain.checkpoint.pieces import divide
+from seqtrain.checkpoint.spread_state import load_state, state_of
 from seqtrain.criteria.base import Criterion, LossOutput
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.distributed.collectives import Collectives
@@ -21,6 +23,7 @@ from seqtrain.distributed.context import DistributedConfig
 from seqtrain.distributed.desync import require_same_parameters
 from seqtrain.distributed.heartbeat import Watchdog
 from seqtrain.distributed.parallelize import gradient_sync, wrap_data_parallel
+from seqtrain.distributed.reduction_tree import ReductionTree
 from seqtrain.errors import CheckpointError, MachineError
 from seqtrain.lr_schedulers.base import LRScheduler
 from seqtrain.metrics import Metrics
@@ -30,63 +33,11 @@ from seqtrain.optim.averaging import WeightAverage
 from seqtrain.optim.base import OptimizerWrapper
 from seqtrain.optim.gradient_changes import add_grad_noise, clip_grad_values
 from seqtrain.optim.precision import Precision
+from seqtrain.optim.zero_optimizer import ZeroOptimizer
 from seqtrain.training.loss_module import LossModule, check_module_state, evaluate_batch
+from seqtrain.training.spread import SpreadModule
+from seqtrain.training.update import StepResult, UpdateCounts, UpdateHooks, UpdateSettings
 from seqtrain.training.update_faults import describe_batch, find_non_finite, is_out_of_memory
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateSettings:
-    """What an update needs to know besides its parts."""
-
-    seed: int
-    update_freq: int = 1
-    clip_norm: float = 0.0
-    clip_value: float = 0.0
-    grad_noise: float = 0.0
-    grad_noise_decay: float = 0.55
-
-
-@dataclass(kw_only=True)
-class UpdateHooks:
-    """What is called inside an update; the train loop puts the callbacks here."""
-
-    loss_computed: Callable[[LossOutput], object] | None = None
-    gradients_ready: Callable[[], object] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateCounts:
-    """What an update was made of, summed over micro-batches and ranks."""
-
-    num_targets: float
-    num_examples: float
-    num_tokens: float
-    num_positions: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """What one update did. The criterion's figures stay tensors until somebody logs them."""
-
-    applied: bool
-    """False: the gradient was not finite, or memory ran out on some rank; neither parameters nor
-    moments were touched."""
-    metrics: Metrics
-    """The criterion's, over all ranks; empty if the update was skipped."""
-    counts: UpdateCounts
-    grad_norm: float
-    lr: float
-    loss_scale: float | None = None
-    """Factor on the loss; None if there is none. One that was too large has been lowered."""
-    stop_agreed: bool = False
-    """Some rank has asked to stop (`Trainer.request_stop`); every rank sees it at this update."""
-    save_finished: bool = False
-    """The save in the background has ended on every rank: `Trainer.finish_save` will not wait."""
-    ran_out_of_memory: bool = False
-    """Why the update was not applied, if it was not."""
-    faults: list[str] = field(default_factory=list)
-    """What went wrong on this rank in an update that was not applied, for people."""
-    ends_epoch: bool = False
 
 
 @dataclass(kw_only=True)
@@ -109,6 +60,8 @@ class Trainer:
     hooks: UpdateHooks = field(default_factory=UpdateHooks)
     batch_transform: Callable[[Batch], Batch] | None = None
     """The task's, for training alone; its randomness is the micro-batch's."""
+    spread: SpreadModule | None = None
+    """The model and the criterion above, where their parameters lie on several ranks."""
     averaging: WeightAverage | None = None
     """Average of the weights of the model and the criterion above."""
     empty_batch: Batch | None = None
@@ -123,11 +76,17 @@ class Trainer:
     """Updates applied since the run began."""
 
     def __post_init__(self) -> None:
-        self.loss_module = wrap_data_parallel(
-            LossModule(self.model, self.criterion, self.collectives.world_size),
-            self.collectives,
-            self.distributed,
-        )
+        if self.spread is None:
+            module = LossModule(self.model, self.criterion, self.collectives.world_size)
+        else:
+            module = self.spread.module
+        self._tree = self._reduction_tree(module)
+        self.loss_module: nn.Module = module
+        if self._tree is None and self.spread is None:
+            self.loss_module = wrap_data_parallel(module, self.collectives, self.distributed)
+        self._num_shares = self.collectives.world_size
+        if self.spread is not None:
+            self._num_shares //= self.spread.tensor_parallel
         self._stop_requested = False
         self._followers = [m for m in self.loss_module.modules() if isinstance(m, FollowsUpdates)]
         self._in_backward = False
@@ -141,7 +100,7 @@ class Trainer:
         """
         self._enter_training_mode()
         self.beat("data")
-        for group in iterator.groups(self.settings.update_freq):
+        for group in iterator.groups(self.settings.update_freq, self.settings.micro_batches):
             result = self.train_step(group.batches, group.first_index, group.is_last)
             iterator.advance(group)
             yield result
@@ -173,8 +132,10 @@ class Trainer:
             return result
         key = (self.settings.seed, self.num_updates, first_index)
         on_device = [batch.to(self.device) for batch in micro_batches]
-        module = LossModule(self.model, self.criterion)
-        return replace(result, faults=find_non_finite(module, self.precision, on_device, key))
+        with self.whole_weights() as module:
+            module.train()
+            faults = find_non_finite(module, self.precision, on_device, key)
+        return replace(result, faults=faults)
 
     def compute_gradients(
         self, micro_batches: Sequence[Batch], first_index: int = 0
@@ -200,15 +161,21 @@ class Trainer:
                 batch = self.batch_transform(batch)
             with gradient_sync(self.loss_module, enabled=is_last):
                 loss = self._forward_and_backward(batch)
+            if self._tree is not None:
+                self._tree.take()
             metrics.merge(loss.metrics)
             own = (loss.num_targets, batch.num_examples, batch.num_tokens, batch.num_positions)
             counts = [total + count for total, count in zip(counts, own, strict=True)]
             loss_sum = loss_sum + loss.total.detach()
         self.beat("sums")
         metrics, totals = self._reduce(metrics, self._totals(counts, loss_sum))
+        if self._tree is not None:
+            self._tree.finish()
         self.optimizer.collect_gradients()
         # DDP has averaged the gradients over ranks; the mean is over targets, so undo that.
-        mean = self.collectives.world_size / totals[0].clamp(min=1.0)
+        is_average = self._tree is None and self.spread is None
+        averaged_over = self.collectives.world_size if is_average else 1
+        mean = averaged_over / totals[0].clamp(min=1.0)
         self.optimizer.scale_grads(self.precision.unscaling(mean))
         return metrics, totals
 
@@ -251,7 +218,7 @@ class Trainer:
             lr=lr,
             loss_scale=loss_scale,
             stop_agreed=num_stops > 0,
-            save_finished=num_saved >= self.collectives.world_size,
+            save_finished=num_saved >= self._num_shares,
             ran_out_of_memory=ran_out,
             faults=self._faults,
             ends_epoch=ends_epoch,
@@ -260,15 +227,35 @@ class Trainer:
     def valid_step(self, batch: Batch) -> Metrics:
         """Returns the criterion's metrics of a batch, of this rank alone."""
         # The bare modules: a forward through DDP would expect a backward.
-        loss = evaluate_batch(self.model, self.criterion, self.precision, batch.to(self.device))
+        module = self.evaluated
+        loss = evaluate_batch(module.model, module.criterion, self.precision, batch.to(self.device))
         return loss.metrics
 
-    def evaluation_weights(self) -> AbstractContextManager[None]:
-        """Returns a context in which the model and the criterion hold the weights to evaluate."""
+    @property
+    def evaluated(self) -> LossModule:
+        """The model and the criterion to evaluate: those that are trained, or whole copies."""
+        if self.spread is None:
+            return LossModule(self.model, self.criterion)
+        return self.spread.whole.module
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Gives a context in which `evaluated` holds the weights to evaluate."""
         self.optimizer.prepare_for_evaluation()
-        if self.averaging is not None and self.averaging.exists:
-            return self.averaging.shown()
-        return nullcontext()
+        with ExitStack() as stack:
+            if self.averaging is not None and self.averaging.exists:
+                stack.enter_context(self.averaging.shown())
+            stack.enter_context(self.whole_weights())
+            yield
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[LossModule]:
+        """Gives `evaluated`, with the weights that are trained; all ranks call this together."""
+        if self.spread is None:
+            yield self.evaluated
+            return
+        with self.spread.whole.filled():
+            yield self.evaluated
 
     def request_stop(self) -> None:
         """Asks all ranks to stop; they learn it together from the next update's result."""
@@ -278,7 +265,7 @@ class Trainer:
         """Returns everything that updates change, as parts of a checkpoint."""
         self.optimizer.prepare_for_evaluation()  # a checkpoint holds the weights that are used
         parts: dict[str, Any] = {
-            "model": self.model.state_dict(),
+            "model": state_of(self.model),
             "optimizer": self.optimizer.state_dict(),
             "trainer": {
                 "num_updates": self.num_updates,
@@ -286,7 +273,7 @@ class Trainer:
                 "precision": self.precision.state_dict(),
             },
         }
-        if criterion_state := self.criterion.state_dict():
+        if criterion_state := state_of(self.criterion):
             parts["criterion"] = criterion_state
         if self.averaging is not None and self.averaging.exists:
             parts["ema"] = self.averaging.state_dict()
@@ -304,8 +291,8 @@ class Trainer:
         check_module_state(self.model, parts["model"], "model")
         check_module_state(self.criterion, parts.get("criterion", {}), "criterion")
         self.optimizer.load_state_dict(parts["optimizer"])
-        self.model.load_state_dict(parts["model"])
-        self.criterion.load_state_dict(parts.get("criterion", {}))
+        load_state(self.model, parts["model"])
+        load_state(self.criterion, parts.get("criterion", {}))
         self.lr_scheduler.load_state_dict(parts["trainer"]["lr_scheduler"])
         self.precision.load_state_dict(parts["trainer"].get("precision", {}))
         self.num_updates = parts["trainer"]["num_updates"]
@@ -317,14 +304,16 @@ class Trainer:
     def load_weights(self, parts: Mapping[str, Any]) -> None:
         """Takes the weights of another checkpoint of this run, to evaluate them."""
         self.optimizer.prepare_for_evaluation()  # now, so that it does not undo this later
-        self.model.load_state_dict(parts["model"])
-        self.criterion.load_state_dict(parts.get("criterion", {}))
+        load_state(self.model, parts["model"])
+        load_state(self.criterion, parts.get("criterion", {}))
         if self.averaging is not None:  # where that one has no average, its weights are evaluated
             self.averaging.restore(parts.get("ema"), num_updates=0)
 
     def check_agreement(self) -> None:
         """Raises DistributedError if the ranks' parameters differ; all ranks call it together."""
-        named = self.optimizer.parameters.items()
+        named: Iterable[tuple[str, nn.Parameter]] = self.optimizer.parameters.items()
+        if self.spread is not None:
+            named = self.spread.module.named_parameters()
         require_same_parameters(named, self.collectives, self.num_updates)
 
     def save_checkpoint(
@@ -342,8 +331,13 @@ class Trainer:
         """
         tensors, plain = rng.capture()
         parts = {f"rank-{self.collectives.rank:05d}": {"rng": {"tensors": tensors, "plain": plain}}}
+        if self.spread is not None or isinstance(self.optimizer, ZeroOptimizer):
+            divided = divide(self.state_dict(), self.collectives.rank)
+            parts |= divided if self.spread is None or self.spread.writes_pieces else {}
+        elif self.collectives.rank == 0:
+            parts |= self.state_dict()
         if self.collectives.rank == 0:
-            parts |= self.state_dict() | dict(extra_parts)
+            parts |= dict(extra_parts)
         if self.writer is None:
             self.writer = CheckpointWriter(self.collectives, in_background=False)
         self.beat("saving")
@@ -396,6 +390,15 @@ class Trainer:
                 rng.restore(state["rng"]["tensors"], state["rng"]["plain"])
         return loaded
 
+    def _reduction_tree(self, module: nn.Module) -> ReductionTree | None:
+        if not self.distributed.deterministic_elastic:
+            return None
+        share = self.settings.update_freq
+        total = self.settings.micro_batches or share * self.collectives.world_size
+        bucket_bytes = self.distributed.bucket_cap_mb * 2**20
+        named = module.named_parameters()
+        return ReductionTree(named, self.collectives, total, share, bucket_bytes)
+
     def _forward_and_backward(self, batch: Batch) -> LossOutput:
         try:
             return self._loss_and_gradients(batch)
@@ -403,9 +406,11 @@ class Trainer:
             if self.empty_batch is None or not is_out_of_memory(error):
                 raise
             fault = f"out of memory on a {describe_batch(batch)}"
-            if self._in_backward and self.collectives.world_size > 1:
+            is_shared = self._in_backward or self.spread is not None
+            if is_shared and self.collectives.world_size > 1 and self._tree is None:
                 # The other ranks have sums of this one's gradients in part: no going back.
-                raise MachineError(f"{fault}, in its backward pass. Lower the budget.") from error
+                place = "backward" if self._in_backward else "forward"
+                raise MachineError(f"{fault}, in its {place} pass. Lower the budget.") from error
         # Outside of the handler, whose exception holds all that the forward pass had kept.
         self._faults.append(fault)
         if torch.cuda.is_available():
@@ -461,4 +466,6 @@ class Trainer:
         if self.collectives.world_size == 1:
             return metrics, totals
         packed = self.collectives.all_reduce_sum(torch.cat([totals, metrics.pack(self.device)]))
+        if self.spread is not None:  # each micro-batch was on so many ranks
+            packed /= self.spread.tensor_parallel
         return metrics.unpack(packed[totals.numel() :]), packed[: totals.numel()]

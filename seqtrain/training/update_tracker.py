@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seqtrain.metrics import Mean, Metric, Metrics, Percent
-from seqtrain.training.trainer import StepResult
+from seqtrain.training.update import StepResult
 
 
 class UpdateTracker:

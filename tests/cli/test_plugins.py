@@ -231,8 +231,26 @@ def test_info_lists_plugins_and_their_components(
     words = ["lr_scheduler", "lr_scheduler=shown", "plugins", f"plugins={path}"]
     assert info(words) == 0
     printed = capsys.readouterr().out
-    assert "shown                        The rate times a factor.\n" in printed
+    assert f"shown                        The rate times a factor. (plug-in {path})\n" in printed
     assert "shown: A rate of its own.\n" in printed
     assert f"in {path}:" in printed
+    assert f", plug-in {path}\n" in printed
     assert "  factor: float = 2.0\n      Multiplies optimizer.lr.\n" in printed
     assert f"{path}: {path} (sha256 " in printed
+
+
+def test_info_says_whose_each_component_is_and_explains_sections(
+    compose: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_plugin(tmp_path / "thirteen.py", "whose")
+    assert info([f"plugins={path}"]) == 0
+    assert f"lr_scheduler=whose (plug-in {path})" in capsys.readouterr().out
+    assert info(["optimization", "run", "all"]) == 0
+    printed = capsys.readouterr().out
+    assert "  max_update: int = 0\n      Stop after this many updates" in printed
+    assert "  run_dir: str = 'runs/seqtrain'\n      Folder of the run" in printed
+    assert "  masking.rate: float = 0.15\n" in printed
+    components = [line for line in printed.splitlines() if line.startswith("class ")]
+    assert len(components) > 70
+    added = [line for line in components if not line.endswith(", built-in")]
+    assert all(", plug-in " in line or ", module " in line for line in added)

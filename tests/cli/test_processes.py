@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("train", "preprocess", "generate", "evaluate", "info")
+COMMANDS = ("train", "preprocess", "generate", "evaluate", "info", "new_plugin")
 
 
 def run_python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +49,7 @@ for name in sys.argv[1:]:
     done = run_python("-c", script, *COMMANDS)
     assert done.returncode == 0, done.stderr
     for name in COMMANDS:
-        assert f"seqtrain-{name}: " in done.stdout
+        assert f"seqtrain-{name.replace('_', '-')}: " in done.stdout
 
 
 def test_help_answers_within_a_second() -> None:
@@ -84,3 +84,23 @@ def test_an_unread_output_ends_quietly() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_bash_completes_a_key_after_the_line_of_the_guide() -> None:
+    commands = Path(sys.executable).parent
+    if not (commands / "seqtrain-train").exists():
+        pytest.skip("the console scripts are not installed beside this interpreter")
+    script = """
+        eval "$(seqtrain-train -sc install=bash)"
+        COMP_LINE="seqtrain-train optimizer.l" COMP_POINT=26 COMP_CWORD=1
+        hydra_bash_completion
+        echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"},
+    )
+    assert done.stdout.split() == ["optimizer.lr="]

@@ -14,10 +14,18 @@ import torch
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedConfig, DistributedContext
 
-# The server imports torch once; every process is a quick fork of it, free of pytest's threads.
+# The server imports these once; every process is a quick fork of it, free of pytest's threads.
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(
-    ["torch", "torch.distributed", "torch.nn.parallel", "torch._dynamo"]
+    [
+        "torch.nn.parallel",
+        "torch._dynamo",
+        "torch.distributed.fsdp",
+        "torch.distributed.tensor.parallel",
+        "seqtrain.training.session",
+        "seqtrain.tasks.translation",
+        "seqtrain.models.transformer",
+    ]
 )
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from seqtrain.distributed.context import DistributedConfig, DistributedContext
+from seqtrain.distributed.context import DistributedConfig, DistributedContext, of_this_start
 from seqtrain.errors import ConfigError, DistributedError
 
 VARIABLES = {
@@ -104,3 +104,17 @@ def test_a_rank_that_finds_nobody_names_the_address(environment: pytest.MonkeyPa
         context.connected(DistributedConfig(timeout_seconds=0.5), torch.device("cpu")),
     ):
         pass
+
+
+@pytest.mark.parametrize(("is_shared", "found"), [("True", b"new"), ("False", b"old")])
+def test_a_store_that_torchrun_keeps_has_a_part_for_each_start(
+    environment: pytest.MonkeyPatch, is_shared: str, found: bytes
+) -> None:
+    environment.setenv("TORCHELASTIC_USE_AGENT_STORE", is_shared)
+    store = torch.distributed.HashStore()
+    for count, value in (("0", "old"), ("1", "new")):
+        environment.setenv("TORCHELASTIC_RESTART_COUNT", count)
+        if count == "0" or is_shared == "True":
+            of_this_start(store).set("key", value)
+    # A torchrun that was started again on its machine counts from 0, with a store that is new.
+    assert of_this_start(store).get("key") == found

@@ -80,6 +80,30 @@ def test_a_single_process_that_hangs_shows_its_stacks(capfd: pytest.CaptureFixtu
     assert "test_a_single_process_that_hangs" in error
 
 
+class SilentBoard:
+    """A store behind a cut cable: no call ever returns."""
+
+    def set(self, key: str, value: str) -> None:
+        threading.Event().wait()
+
+    def check(self, keys: list[str]) -> bool:
+        return threading.Event().wait()
+
+    def multi_get(self, keys: list[str]) -> list[bytes]:
+        threading.Event().wait()
+        return []
+
+
+def test_a_board_that_never_answers_does_not_stop_the_watchdog(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    gave_up = threading.Event()
+    watchdog = Watchdog(1, 2, 0.2, SilentBoard(), give_up=gave_up.set)
+    with watchdog.watching():
+        assert gave_up.wait(20.0)
+    assert "The first rank, or its machine, is gone." in capfd.readouterr().err
+
+
 def with_one_bit_changed(collectives: Collectives, changed_rank: int) -> str:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)).bfloat16()

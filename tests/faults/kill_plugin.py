@@ -7,7 +7,8 @@ from pathlib import Path
 
 from seqtrain.criteria.base import LossOutput
 from seqtrain.training.callbacks.base import Callback, CallbackConfig, register_callback
-from seqtrain.training.trainer import StepResult, Trainer
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import StepResult
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ from seqtrain.checkpoint.tree import trees_equal
 from seqtrain.errors import MachineError
 from seqtrain.pipeline import train
 from seqtrain.training.callbacks.base import Callback, CallbackConfig, register_callback
-from seqtrain.training.trainer import StepResult, Trainer
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import StepResult
 
 _LIMIT = 8192
 """Bytes: the log fits, the weights do not."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 
 from seqtrain.batch import Batch
@@ -68,3 +69,25 @@ def search(
     """Returns what a search with these options finds."""
     models = [models] if isinstance(models, AutoregressiveModel) else models
     return build_search(models, GenerationConfig(**fields), CONTEXT).generate(batch)
+
+
+def assert_same(ours: list[Hypothesis], expected: list[Hypothesis]) -> None:
+    """Requires equal symbols and nearly equal scores."""
+    assert [found.tokens for found in ours] == [found.tokens for found in expected]
+    for found, right in zip(ours, expected, strict=True):
+        assert found.score == pytest.approx(right.score, abs=2e-5)
+        assert found.token_scores == pytest.approx(right.token_scores, abs=2e-5)
+
+
+@torch.no_grad()
+def log_probs(model: AutoregressiveModel, row: list[int], written: list[int]) -> torch.Tensor:
+    """Returns the log probabilities after what is written, read as a whole."""
+    model.eval()
+    if hasattr(model, "encode"):
+        inputs = {
+            "source_tokens": torch.tensor([row]),
+            "prev_output_tokens": torch.tensor([[EOS, *written]]),
+        }
+    else:
+        inputs = {"prev_output_tokens": torch.tensor([row + written])}
+    return model(**inputs).logits[0, -1].log_softmax(dim=0)

@@ -12,8 +12,10 @@ from generation.search_cases import (
     PROMPTS,
     SOURCES,
     SYMBOLS,
+    assert_same,
     batch_of,
     build,
+    log_probs,
     search,
 )
 from hypothesis import given, settings
@@ -24,27 +26,6 @@ from seqtrain.generation.build import build_search
 from seqtrain.models.base import AutoregressiveModel
 
 LANGUAGE_MODELS = ("rotary_lm", "learned_lm", "lstm_lm")
-
-
-def _assert_same(ours: list[Hypothesis], expected: list[Hypothesis]) -> None:
-    assert [found.tokens for found in ours] == [found.tokens for found in expected]
-    for found, right in zip(ours, expected, strict=True):
-        assert found.score == pytest.approx(right.score, abs=2e-5)
-        assert found.token_scores == pytest.approx(right.token_scores, abs=2e-5)
-
-
-@torch.no_grad()
-def _log_probs(model: AutoregressiveModel, row: list[int], written: list[int]) -> torch.Tensor:
-    """Returns the log probabilities after what is written, read as a whole."""
-    model.eval()
-    if hasattr(model, "encode"):
-        inputs = {
-            "source_tokens": torch.tensor([row]),
-            "prev_output_tokens": torch.tensor([[EOS, *written]]),
-        }
-    else:
-        inputs = {"prev_output_tokens": torch.tensor([row + written])}
-    return model(**inputs).logits[0, -1].log_softmax(dim=0)
 
 
 def _exhaustive(
@@ -62,7 +43,7 @@ def _exhaustive(
             for index, symbol in enumerate([*tokens, EOS]):
                 before = tuple(tokens[:index])
                 if before not in known:
-                    known[before] = _log_probs(model, row, list(before))
+                    known[before] = log_probs(model, row, list(before))
                 scores.append(float(known[before][symbol]))
             score = sum(scores) / (length + 1) ** options["lenpen"]
             found.append(Hypothesis(tokens, score, scores))
@@ -101,7 +82,7 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds_under_all_options(
     expected = _exhaustive(model, row, options, start)
     ours = search(model, batch, beam=90, nbest=90, prefix_size=len(start), **options)[0]
     # Forced symbols are not forbidden, even where they repeat.
-    _assert_same(ours, expected)
+    assert_same(ours, expected)
 
 
 @pytest.mark.parametrize("kind", LANGUAGE_MODELS)
@@ -110,10 +91,10 @@ def test_a_prompt_is_continued_alike_alone_and_beside_others(kind: str) -> None:
     options = {"beam": 3, "nbest": 3, "max_len_a": 0.5, "max_len_b": 4}
     together = search(model, batch_of(PROMPTS, "prev_output_tokens"), **options)
     for row, found in zip(PROMPTS, together, strict=True):
-        _assert_same(search(model, batch_of([row], "prev_output_tokens"), **options)[0], found)
+        assert_same(search(model, batch_of([row], "prev_output_tokens"), **options)[0], found)
         for one in found:
             for index, symbol in enumerate([*one.tokens, EOS]):
-                expected = float(_log_probs(model, row, one.tokens[:index])[symbol])
+                expected = float(log_probs(model, row, one.tokens[:index])[symbol])
                 assert one.token_scores[index] == pytest.approx(expected, abs=2e-5)
 
 
@@ -140,7 +121,7 @@ def test_batches_that_follow_one_another_change_no_output(kind: str, sampling: b
     assert sorted(found) == list(range(14))
     for index, row in enumerate(rows):
         alone = generator.generate(batch_of([row], "source_tokens", index))[0]
-        _assert_same(found[index], alone)
+        assert_same(found[index], alone)
 
 
 def test_a_stream_leaves_modes_and_random_numbers_alone_between_its_outputs() -> None:
@@ -163,7 +144,7 @@ def test_forced_beginnings_of_different_lengths_stand_in_one_batch() -> None:
             assert one.tokens[: len(start)] == start
             written = [*one.tokens, EOS]
             scores = [
-                float(_log_probs(model, row, written[:index])[symbol])
+                float(log_probs(model, row, written[:index])[symbol])
                 for index, symbol in enumerate(written)
             ]
             assert one.token_scores == pytest.approx(scores, abs=2e-5)
@@ -195,8 +176,8 @@ def test_a_language_model_shifts_the_scores() -> None:
     ((one,),) = generator.generate(batch_of(SOURCES[:1], "source_tokens"))
     written = [*one.tokens, EOS]
     for index, symbol in enumerate(written):
-        expected = _log_probs(model, SOURCES[0], written[:index])[symbol]
-        expected = expected + 0.3 * _log_probs(language_model, [EOS], written[:index])[symbol]
+        expected = log_probs(model, SOURCES[0], written[:index])[symbol]
+        expected = expected + 0.3 * log_probs(language_model, [EOS], written[:index])[symbol]
         assert one.token_scores[index] == pytest.approx(float(expected), abs=2e-5)
 
 

@@ -2,37 +2,24 @@
 
 import io
 import json
-import os
 import random
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
+from page_commands import blocks_of, execute, standard_error
 
 from seqtrain.plugins import load_plugins
-from seqtrain_cli import evaluate, generate, info, preprocess, train
+from seqtrain_cli import train
 from seqtrain_cli.entry import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_RUN = ["pip install -c constraints.txt -e '.[sentencepiece]'"]
 """Commands of the README that change the environment; every other one is run."""
-FEW_UPDATES = {
-    "optimization.max_update": "3",
-    "model": "transformer_tiny",
-    "device": "cpu",
-}
-"""Set for seqtrain-train, except where the README sets them; max_update always."""
-COMMANDS = {
-    "seqtrain-preprocess": preprocess.COMMAND,
-    "seqtrain-train": train.COMMAND,
-    "seqtrain-generate": generate.COMMAND,
-    "seqtrain-evaluate": evaluate.COMMAND,
-}
 Finished = dict[str, tuple[int, str]]
 PROMISED = [
     "data/text/card.json",
@@ -45,68 +32,17 @@ PROMISED = [
     "runs/two/checkpoints/step-0000000003/manifest.json",
     "runs/tiny/checkpoints/step-0000000003/manifest.json",
 ]
-FENCED: list[tuple[str, str]] = re.findall(
-    r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
-)
-"""Language and content of the blocks."""
+BLOCKS = blocks_of(README)
 
 
 def blocks(language: str) -> list[str]:
     """Returns the fenced blocks of one language."""
-    return [content for found, content in FENCED if found == language]
+    return [block.content for block in BLOCKS if block.language == language]
 
 
 def shell_commands() -> list[str]:
     """Returns the lines of all bash blocks without comments."""
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
-    bare = [re.sub(r"\s#\s.*$", "", line).strip() for line in lines]
-    return [line for line in bare if line and not line.startswith("#")]
-
-
-@contextmanager
-def standard_error(path: Path) -> Iterator[None]:
-    """Writes what this process and its children say on standard error to a file."""
-    before = os.dup(2)
-    try:
-        with path.open("w") as file, redirect_stderr(file):
-            os.dup2(file.fileno(), 2)
-            yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-
-
-@contextmanager
-def standard_input(text: str) -> Iterator[None]:
-    """Gives a text to whoever reads descriptor 0."""
-    reading, writing = os.pipe()
-    os.write(writing, text.encode())
-    os.close(writing)
-    before = os.dup(0)
-    os.dup2(reading, 0)
-    try:
-        yield
-    finally:
-        os.dup2(before, 0)
-        os.close(before)
-        os.close(reading)
-
-
-def execute(line: str) -> int:
-    """Runs a command of the README in this process; an unknown one fails the test."""
-    words = shlex.split(line)
-    if words[0] == "echo" and words[2] == "|":
-        with standard_input(f"{words[1]}\n"):
-            return execute(shlex.join(words[3:]))
-    program, arguments = words[0], words[1:]
-    if program == "seqtrain-info":
-        return info.main(arguments)
-    if program not in COMMANDS:
-        pytest.fail(f"README.md has a command that this test cannot run: {line}")
-    if program == "seqtrain-train" and "--cfg" not in arguments:
-        given = {word.partition("=")[0] for word in arguments} - {"optimization.max_update"}
-        arguments += [f"{k}={v}" for k, v in FEW_UPDATES.items() if k not in given]
-    return run_command(COMMANDS[program], arguments)
+    return [line for block in BLOCKS if block.language == "bash" for line in block.commands()]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +76,7 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished
         for line in shell_commands():
             if line not in NOT_RUN:
                 with standard_error(errors):
-                    exit_code = execute(line)
+                    exit_code = execute(line, model="transformer_tiny")
                 ends[line] = (exit_code, errors.read_text())
     return ends
 
@@ -156,7 +92,7 @@ def test_the_commands_that_are_not_run_are_those_that_install() -> None:
 
 
 def test_no_command_hides_in_a_block_that_is_not_run() -> None:
-    assert {language for language, _ in FENCED} == {"", "bash", "python"}
+    assert {block.language for block in BLOCKS} == {"", "bash", "python"}
     assert blocks("")[0] == "make demo\n"
     assert "demo:" in (ROOT / "Makefile").read_text()
     assert len(blocks("")) == 2, "besides, the block with the output of `make demo`"
@@ -170,7 +106,8 @@ def test_the_promised_files_are_there(finished: Finished, folder: Path) -> None:
 
 
 def test_a_dry_run_writes_nothing(finished: Finished, folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {"text", "my_model.py", "data", "runs"}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"text", "my_model.py", "data", "runs", "exported"}
     assert {path.name for path in (folder / "runs").iterdir()} == {"text", "two", "tiny"}
 
 
@@ -181,7 +118,8 @@ def test_two_processes_end_where_one_with_twice_the_micro_batches_ends(
         patch.chdir(folder)
         (line,) = [line for line in finished if "distributed.num_processes=2" in line]
         alone = line.replace("distributed.num_processes=2", "optimization.update_freq=2")
-        assert execute(alone.replace("runs/two", "runs/one")) == 0
+        alone = alone.replace("runs/two", "runs/one")
+        assert execute(alone, model="transformer_tiny") == 0
     name = "checkpoints/step-0000000003/model.safetensors"
     one, two = (folder / "runs" / run / name for run in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()

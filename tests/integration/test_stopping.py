@@ -26,7 +26,8 @@ from seqtrain.training.callbacks.base import (
     register_callback,
 )
 from seqtrain.training.resume import first_difference
-from seqtrain.training.trainer import StepResult, Trainer
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import StepResult
 from seqtrain_cli import train as command
 
 CONSOLE: dict[str, Any] = {"console": {}, "jsonl": {}}

@@ -1,5 +1,6 @@
 """The fused loss against the plain formula: values and gradients."""
 
+import math
 from typing import Any
 
 import pytest
@@ -148,3 +149,13 @@ def test_a_number_of_rows_that_is_no_multiple_of_64_shares_the_shapes_of_product
             targets = torch.randint(0, VOCAB, (rows,))
             linear_loss(features, layer, targets, LossOptions()).total.backward()
     assert seen == {128}
+
+
+def test_a_target_whose_probability_is_too_small_for_float32_has_its_loss() -> None:
+    features = torch.tensor([[1.0], [300.0]])
+    layer = nn.Linear(1, 3, bias=False)
+    layer.weight.data = torch.tensor([[0.0], [1.0], [-1.0]])
+    sums = linear_loss(features, layer, torch.tensor([2, 2]), LossOptions())
+    rows = [-1.0 - math.log(1 + math.e + 1 / math.e), -600.0]
+    assert sums.nll.item() == pytest.approx(-sum(rows), rel=1e-6)
+    assert sums.total.item() == pytest.approx(-sum(rows), rel=1e-6)

@@ -17,7 +17,8 @@ from seqtrain.modules.update_number import FollowsUpdates
 from seqtrain.optim.adam import Adam, AdamConfig
 from seqtrain.optim.precision import Precision, PrecisionConfig
 from seqtrain.training.resume import first_difference
-from seqtrain.training.trainer import Trainer, UpdateSettings
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import UpdateSettings
 
 CPU = torch.device("cpu")
 

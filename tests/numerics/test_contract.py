@@ -25,7 +25,8 @@ from seqtrain.optim.adam import Adam, AdamConfig
 from seqtrain.optim.precision import Precision, PrecisionConfig
 from seqtrain.plugins import import_built_ins
 from seqtrain.registry import Registry
-from seqtrain.training.trainer import Trainer, UpdateSettings
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import UpdateSettings
 
 import_built_ins()
 

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from seqtrain.errors import ConfigError
-from seqtrain.scorers.base import SCORERS, Scorer
+from seqtrain.scorers.base import SCORERS, Scorer, build_scorers
 from seqtrain.scorers.bleu import Bleu
 from seqtrain.scorers.chrf import Chrf
 
@@ -96,3 +96,17 @@ def test_words_can_count_in_chrf() -> None:
 def test_a_refused_setting_is_named(section: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SCORERS.parse(section)
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_a_sentence_alone_is_scored_as_a_corpus_of_one(name: str) -> None:
+    (scorer,) = build_scorers([name])
+    texts = ["the small cat sat on the mat .", "a dog runs over the wide field ."]
+    rights = [["the cat sat on a mat ."], ["a dog runs on the field .", "the dog runs fast ."]]
+    expected = [scorer.score([t], [r])[name] for t, r in zip(texts, rights, strict=True)]
+    assert scorer.sentence_scores(texts, rights) == pytest.approx(expected)
+
+
+def test_a_short_sentence_can_be_perfect() -> None:
+    (scorer,) = build_scorers(["bleu"])
+    assert scorer.sentence_scores(["two words"], [["two words"]]) == pytest.approx([100.0])

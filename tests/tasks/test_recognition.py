@@ -166,9 +166,13 @@ def test_generate_writes_a_line_for_each_example_of_a_split_and_of_json_lines(
         assert row["probabilities"] == pytest.approx(other["probabilities"])
     assert pipeline.classify(values) == [row["label"] for row in rows]
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    path.write_text('{"values": [[1.0, 2.0]]}\n{"values": \n')
-    assert run_command(generate.COMMAND, [*words, f"input={path}"]) == 3
-    assert "in.jsonl: line 2 is not JSON" in capsys.readouterr().err
+    path.write_text('{"values": [[1.0, 2.0]]}\n{"values": \n{"values": [[1.0, 2.0]]}\n')
+    assert run_command(generate.COMMAND, [*words, f"input={path}"]) == 0
+    written = capsys.readouterr()
+    first, bad, last = [json.loads(line) for line in written.out.splitlines()]
+    assert first["label"] == last["label"]
+    assert "the line is not JSON" in bad["error"]
+    assert "line 2 has no output: the line is not JSON" in written.err
 
 
 def test_input_of_another_form_is_one_clear_line(pipeline: Pipeline) -> None:

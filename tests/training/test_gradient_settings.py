@@ -12,7 +12,8 @@ from torch import Tensor
 from seqtrain.batch import Batch
 from seqtrain.errors import ConfigError
 from seqtrain.training.run_config import OptimizationConfig
-from seqtrain.training.trainer import Trainer, UpdateHooks
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import UpdateHooks
 
 
 def trainer_with(**settings: Any) -> Trainer:

@@ -16,10 +16,11 @@ from tensorboardX.proto import event_pb2
 
 from seqtrain.errors import CheckpointError, MachineError
 from seqtrain.training.log_writers.base import LOG_WRITERS, LogWriter
-from seqtrain.training.log_writers.console import ConsoleConfig, ConsoleWriter, format_row
-from seqtrain.training.log_writers.console import format_value as shown
+from seqtrain.training.log_writers.console import ConsoleConfig, ConsoleWriter
 from seqtrain.training.log_writers.fan_out import LogFanOut
 from seqtrain.training.log_writers.jsonl import JsonlConfig, JsonlWriter
+from seqtrain.training.log_writers.row import format_row
+from seqtrain.training.log_writers.row import format_value as shown
 from seqtrain.training.log_writers.tensorboard import TensorboardConfig, TensorboardWriter
 
 TRAIN_ROW = {
@@ -158,7 +159,7 @@ def test_on_a_terminal_training_rows_share_a_line_and_others_stay(
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "24")
-    writer = ConsoleWriter(ConsoleConfig(), tmp_path, None)
+    writer = ConsoleWriter(ConsoleConfig(rich=False), tmp_path, None)
     writer.write("train", 1, {"train_loss": 2.0})
     writer.write("train", 2, {"train_loss": 1.0, "wps": 100.0})
     writer.write("valid", 2, {"valid_loss": 3.0})

@@ -16,7 +16,8 @@ from seqtrain.optim.adam import Adam, AdamConfig
 from seqtrain.optim.precision import Precision, PrecisionConfig
 from seqtrain.training.loss_module import check_module_state
 from seqtrain.training.resume import first_difference
-from seqtrain.training.trainer import Trainer, UpdateSettings
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import UpdateSettings
 
 
 class Line(Model):

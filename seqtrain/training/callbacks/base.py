@@ -8,7 +8,8 @@ from typing import Any
 
 from seqtrain.criteria.base import LossOutput
 from seqtrain.registry import ComponentConfig, Registry
-from seqtrain.training.trainer import StepResult, Trainer
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import StepResult
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,7 @@
 """What a log writer is: takes rows of values as training goes on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,19 @@ class LogWriter(ABC):
             event: "train" (every logging.interval updates), "epoch", "valid" or "test".
             num_updates: Updates finished.
             values: By name, prefixed ("train_loss", "valid_ppl").
+        """
+
+    def samples(  # noqa: B027 # most writers keep figures only
+        self, num_updates: int, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Takes what the model says to some validation examples (see `validation_samples`)."""
+
+    def plan(self, num_done: int, num_planned: int) -> None:  # noqa: B027 # only people ask
+        """Is told before the first row what is to come.
+
+        Args:
+            num_done: Updates finished, in earlier sessions of the run.
+            num_planned: Updates after which the run will end; 0 where that is not known.
         """
 
     def message(self, line: str) -> None:  # noqa: B027 # most writers keep figures only

@@ -1,7 +1,7 @@
 """Hands each row to every log writer, and keeps a full disk from ending the training."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,14 @@ class LogFanOut:
     def write(self, event: str, num_updates: int, values: Mapping[str, float | int | str]) -> None:
         """Gives all writers a row; see LogWriter.write."""
         self._each(lambda writer: writer.write(event, num_updates, values))
+
+    def samples(self, num_updates: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Gives all writers outputs for some examples; see LogWriter.samples."""
+        self._each(lambda writer: writer.samples(num_updates, rows))
+
+    def plan(self, num_done: int, num_planned: int) -> None:
+        """Tells all writers what is to come; see LogWriter.plan."""
+        self._each(lambda writer: writer.plan(num_done, num_planned))
 
     def message(self, line: str) -> None:
         """Gives all writers a line for people."""

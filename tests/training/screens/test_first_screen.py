@@ -4,7 +4,7 @@ from seqtrain.lr_schedulers.reduce_lr_on_plateau import (
     ReduceLROnPlateau,
     ReduceLROnPlateauConfig,
 )
-from seqtrain.training.first_screen import warm_up_note
+from seqtrain.training.screens.first_screen import warm_up_note
 
 
 def test_a_warm_up_that_the_run_does_not_end_is_said() -> None:
