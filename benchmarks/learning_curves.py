@@ -2,9 +2,11 @@
 
 Run: python benchmarks/learning_curves.py --data FOLDER [--updates 2000] [--seeds 3] [--every 200]
 
-FOLDER is one of seqtrain-preprocess. Every run is the same but for its seed and
-`precision.dtype`; what is compared is the validation loss, in nats a target. Runs lie in --out,
-and one that is complete is not made again.
+FOLDER is one of seqtrain-preprocess. Every run is the same but for its seed and its precision:
+fp32; bf16, with products in bfloat16 and weights in float32; and "masters", with weights in
+bfloat16 besides the float32 ones that the optimizer trains. What is compared is the validation
+loss, in nats a target. Runs lie in --out, and one that is complete is not made again, so that
+several of these commands with --only may share the work.
 """
 
 import argparse
@@ -15,17 +17,28 @@ from typing import Any
 
 from seqtrain.pipeline import train
 
-DTYPES = ("fp32", "bf16")
+PRECISIONS: dict[str, dict[str, str]] = {
+    "fp32": {"dtype": "fp32"},
+    "bf16": {"dtype": "bf16"},
+    "masters": {"dtype": "bf16", "parameters": "bf16"},
+}
 
 
-def config(options: argparse.Namespace, dtype: str, seed: int) -> dict[str, Any]:
+def config(options: argparse.Namespace, precision: str, seed: int) -> dict[str, Any]:
     """Returns the config of a run."""
     return {
-        "run_dir": str(run_dir(options, dtype, seed)),
+        "run_dir": str(run_dir(options, precision, seed)),
         "device": "cpu",
         "seed": seed,
         "task": {"name": "translation", "data": str(options.data)},
-        "model": {"name": "transformer", "dropout": 0.1},
+        "model": {
+            "name": "transformer",
+            "dropout": 0.1,
+            "dim": options.dim,
+            "ffn_dim": 4 * options.dim,
+            "encoder_layers": options.layers,
+            "decoder_layers": options.layers,
+        },
         "criterion": {"name": "label_smoothed_cross_entropy"},
         "optimizer": {"name": "adam", "lr": 1e-3},
         "lr_scheduler": {"name": "inverse_sqrt", "warmup_updates": options.updates // 5},
@@ -37,14 +50,14 @@ def config(options: argparse.Namespace, dtype: str, seed: int) -> dict[str, Any]
             "test_split": "",
         },
         "checkpoint": {"save_interval": 0, "save_interval_updates": options.every, "keep_last": 2},
-        "precision": {"dtype": dtype},
+        "precision": PRECISIONS[precision],
         "log_writer": {"jsonl": {}},
     }
 
 
-def run_dir(options: argparse.Namespace, dtype: str, seed: int) -> Path:
+def run_dir(options: argparse.Namespace, precision: str, seed: int) -> Path:
     """Returns the folder of a run."""
-    return Path(options.out) / f"{dtype}-{options.updates}-seed{seed}"
+    return Path(options.out) / f"{precision}-{options.updates}-seed{seed}"
 
 
 def curve(folder: Path) -> dict[int, float]:
@@ -54,21 +67,26 @@ def curve(folder: Path) -> dict[int, float]:
 
 
 def print_table(curves: dict[str, list[dict[int, float]]]) -> None:
-    """Prints mean and range over seeds at each validation, and the difference of the means."""
-    print("| update | fp32 | bf16 | bf16 - fp32 | spread of fp32 seeds |")
-    print("| --: | --: | --: | --: | --: |")
+    """Prints the mean and the range over seeds at each validation, and how the means differ."""
+    others = [name for name in curves if name != "fp32"]
+    differences = [f"{name} - fp32" for name in others]
+    names = ["update", *curves, *differences, "range of fp32"]
+    print(f"| {' | '.join(names)} |")
+    print("| --: " * len(names) + "|")
     for update in sorted(curves["fp32"][0]):
-        values = {dtype: [c[update] for c in curves[dtype]] for dtype in DTYPES}
-        means = {dtype: statistics.mean(values[dtype]) for dtype in DTYPES}
-        cells = " | ".join(
-            f"{means[d]:.4f} [{min(values[d]):.4f}..{max(values[d]):.4f}]" for d in DTYPES
-        )
+        values = {name: [curve[update] for curve in found] for name, found in curves.items()}
+        means = {name: statistics.mean(found) for name, found in values.items()}
+        cells = [
+            f"{means[name]:.4f} [{min(found):.4f}..{max(found):.4f}]"
+            for name, found in values.items()
+        ]
+        cells += [f"{means[name] - means['fp32']:+.4f}" for name in others]
         spread = max(values["fp32"]) - min(values["fp32"])
-        print(f"| {update} | {cells} | {means['bf16'] - means['fp32']:+.4f} | {spread:.4f} |")
+        print(f"| {update} | {' | '.join(cells)} | {spread:.4f} |")
 
 
-def main() -> None:
-    """Makes the runs that are missing and prints the table."""
+def parse_options() -> argparse.Namespace:
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/learning_curves"))
@@ -76,13 +94,24 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=4096)
-    options = parser.parse_args()
-    curves: dict[str, list[dict[int, float]]] = {dtype: [] for dtype in DTYPES}
+    parser.add_argument("--dim", type=int, default=256, help="width")
+    parser.add_argument("--layers", type=int, default=3, help="of the encoder, and of the decoder")
+    parser.add_argument("--only", nargs="*", choices=list(PRECISIONS), help="no table, these runs")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Makes the runs that are missing and prints the table."""
+    options = parse_options()
+    wanted = options.only or list(PRECISIONS)
+    curves: dict[str, list[dict[int, float]]] = {name: [] for name in wanted}
     for seed in range(1, options.seeds + 1):
-        for dtype in DTYPES:
-            train(config(options, dtype, seed))  # continues one that was stopped
-            curves[dtype].append(curve(run_dir(options, dtype, seed)))
-    print_table(curves)
+        for name in wanted:
+            if train(config(options, name, seed)).signal:
+                return  # the same command continues
+            curves[name].append(curve(run_dir(options, name, seed)))
+    if not options.only:
+        print_table(curves)
 
 
 if __name__ == "__main__":

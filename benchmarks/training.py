@@ -1,12 +1,17 @@
 """Speed and memory of training, next to peers that train the same batches in turns.
 
 Run: python benchmarks/training.py [--data FOLDER] [--threads 2] [--rounds 5] [--short]
+         [--preload LIBRARY]
 
 FOLDER is one of seqtrain-preprocess with one vocabulary of 8,000 symbols for both sides; without
 it, sentences are synthetic, of similar lengths. Every peer is a process of its own. They take
 turns of some updates, so that what else the machine does meets all alike; ratios are taken within
 a round. The Hugging Face Trainer takes part where `transformers` and `accelerate` are installed.
 Rates count target tokens, padding left out. Peak memory is the resident set of the process.
+
+With --preload the peers in fp32 run once more with that library loaded before all others. The one
+that `echo 'int mkl_serv_intel_cpu_true(void) { return 1; }' | gcc -shared -fPIC -x c - -o mkl.so`
+makes tells MKL to use the vector units of a processor of another maker than its own.
 """
 
 import argparse
@@ -34,6 +39,8 @@ PEERS = {
     "language_model": ("bare:fp32", "bare_onednn:fp32", "bare:bf16"),
 }
 PEAKS = ("peak:fp32:mkl", "peak:fp32:onednn", "peak:bf16:onednn")
+PRELOADED = ":preload"
+"""Ends the names of workers that run with the library of --preload."""
 
 
 class Turns:
@@ -109,9 +116,12 @@ class Worker:
     first_update: float = 0.0
 
     @classmethod
-    def start(cls, name: str, file: Path, threads: int) -> "Worker":
+    def start(cls, name: str, file: Path, options: argparse.Namespace) -> "Worker":
         """Starts it; `receive` then waits for its first update."""
         command = [sys.executable, __file__, "--worker", name, "--work-file", str(file)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
+        if name.endswith(PRELOADED):
+            environment["LD_PRELOAD"] = str(options.preload)
         errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 # as long as the worker lives
         process = subprocess.Popen(
             command,
@@ -119,7 +129,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            env=environment,
         )
         return cls(name, process, errors, time.perf_counter())
 
@@ -146,7 +156,7 @@ def take_turns(
     """Returns what each worker reports for each round, and at its end."""
     workers = []
     for name in names:  # one after the other, as each start is timed
-        worker = Worker.start(name, file, options.threads)
+        worker = Worker.start(name, file, options)
         worker.receive()
         worker.first_update = time.perf_counter() - worker.begun
         workers.append(worker)
@@ -166,10 +176,11 @@ def take_turns(
 
 def measure_peaks(options: argparse.Namespace) -> dict[str, float]:
     """Returns the median rate of large products, GFLOP/s, of each kind; in turns, too."""
-    workers = [Worker.start(name, Path(), options.threads) for name in PEAKS]
+    preloaded = [f"peak:fp32:mkl{PRELOADED}"] if options.preload else []
+    workers = [Worker.start(name, Path(), options) for name in (*PEAKS, *preloaded)]
     for worker in workers:
         worker.receive()
-    rates: dict[str, list[float]] = {name: [] for name in PEAKS}
+    rates: dict[str, list[float]] = {worker.name: [] for worker in workers}
     for _ in range(options.rounds):
         for worker in workers:
             rates[worker.name].append(worker.ask("run 1")["peak"][options.clock])
@@ -288,6 +299,8 @@ def run_all(options: argparse.Namespace) -> None:
             torch.save({"name": work.name, "batches": work.batches}, file)
             asked = options.peers or PEERS[name]
             peers = [p for p in asked if p in PEERS[name] and (has_hf or not p.startswith("hf"))]
+            if options.preload:
+                peers += [p + PRELOADED for p in peers if p in ("hf:fp32", "bare:fp32")]
             results = take_turns([*SEQTRAIN, *peers], file, options)
             report(name, results, work.flops_per_target(), peaks, options.clock)
         measure_command(options, Path(folder))
@@ -299,6 +312,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of seqtrain-preprocess")
     parser.add_argument("--work", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--peers", nargs="*", help="only these, such as bare:fp32")
+    parser.add_argument("--preload", type=Path, help="library for one more run of the peers")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--updates", type=int, default=6, help="updates in a turn")

@@ -19,7 +19,8 @@ from seqtrain.metrics import Mean, Metrics
 from seqtrain.models.base import Model, ModelContext, ModelOutput
 from seqtrain.optim.adam import Adam, AdamConfig
 from seqtrain.optim.precision import Precision, PrecisionConfig
-from seqtrain.training.trainer import Trainer, UpdateSettings
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import UpdateSettings
 from seqtrain.training.update_tracker import UpdateTracker
 
 CPU = torch.device("cpu")

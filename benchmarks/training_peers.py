@@ -18,9 +18,11 @@ from seqtrain.modules.positions import marian_table
 from seqtrain.optim.precision import choose_cpu_products
 from seqtrain.plugins import load_plugins
 from seqtrain.training.build import build_trainer
+from seqtrain.training.freed_memory import keep_freed_memory
 from seqtrain.training.profiling import Profile, ProfileConfig
 from seqtrain.training.run_config import RunConfig
-from seqtrain.training.trainer import StepResult, Trainer
+from seqtrain.training.trainer import Trainer
+from seqtrain.training.update import StepResult
 from seqtrain.training.update_tracker import UpdateTracker
 
 BROKEN_DOWN = 8
@@ -34,6 +36,7 @@ def seqtrain(work: Work, dtype: str, extras: dict[str, Any]) -> Updates:
     load_plugins([])
     config = RunConfig.parse(work_config(None, work.name, dtype, Path("unused")))
     extras["products"] = choose_cpu_products(config.precision)
+    keep_freed_memory()  # as the session does
     context = ModelContext(
         source_vocab_size=VOCAB_SIZE,
         target_vocab_size=VOCAB_SIZE,
