@@ -125,6 +125,12 @@ def _load(name: str, key: str, import_it: Callable[[], ModuleType]) -> None:
         raise
     except (Exception, SystemExit) as error:
         raise ConfigError(f"The plug-in {name!r} fails{_where(error)}: {_say(error)}") from error
+    if getattr(module, "__file__", None) is None:  # a folder without __init__.py is imported, too
+        raise ConfigError(
+            f"The plug-in {name!r} is a folder without Python code of its own: "
+            f"{', '.join(module.__path__)}. Go into the folder that holds the package, or install "
+            "the package."
+        )
     _loaded[key] = _record(name, module)
 
 

@@ -34,7 +34,7 @@ def _execute(words: list[str]) -> None:
     files = write_plugin(str(name), folder)
     print(f"{folder} has {len(files)} files. Try it:")
     print(f"  cd {folder}")
-    print("  python -m pytest")
+    print("  pip install pytest && python -m pytest")
     print(f"  seqtrain-info plugins={name} model={name}")
     print(f"  seqtrain-train plugins={name} experiment={name} task.data=DATA run_dir=runs/{name}")
 

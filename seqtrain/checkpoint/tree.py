@@ -200,8 +200,10 @@ class _Joiner:
 
 
 def _are_counts(values: Any) -> bool:
-    # Not isinstance: True is an int, too.
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    # Not isinstance: True is an int, too. Beyond 2**63 torch takes no size.
+    return isinstance(values, list) and all(
+        type(value) is int and 0 <= value < 2**63 for value in values
+    )
 
 
 def _identity(tensor: Tensor) -> tuple[Any, ...] | None:

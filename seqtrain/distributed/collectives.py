@@ -190,17 +190,41 @@ class Collectives:
         return [row.cpu() for row in rows]
 
     @contextmanager
+    def lost_ranks_told(self) -> Iterator[None]:
+        """Says clearly that a rank was lost, where torch itself speaks with the others.
+
+        The wrappers of models do so within their passes; other errors go through as they are.
+
+        Raises:
+            DistributedError: Another process ended, or did not answer in time.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world_size == 1 or not _is_of_backend(error):
+                raise
+            raise self._failure("gradients or weights", error) from error
+
+    @contextmanager
     def _failures_explained(self, what: str) -> Iterator[None]:
         try:
             yield
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise DistributedError(
-                f"Rank {self.rank} of {self.world_size} failed at {what} over all ranks: another "
-                f"process has ended or hangs; look at its output first. ({reason})"
-            ) from error
+            raise self._failure(what, error) from error
+
+    def _failure(self, what: str, error: RuntimeError) -> DistributedError:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        return DistributedError(
+            f"Rank {self.rank} of {self.world_size} failed at {what} over all ranks: another "
+            f"process has ended or hangs; look at its output first. ({reason})"
+        )
+
+
+def _is_of_backend(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, dist.DistError) or "gloo/transport" in text or "[gloo]" in text
 
 
 def _to_bytes(value: Any) -> bytes:

@@ -62,10 +62,11 @@ class DistributedConfig(StrategyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.deterministic_elastic and (self.is_spread or self.compress_gradients):
+        divided = self.is_spread or self.compress_gradients or self.static_graph
+        if self.deterministic_elastic and divided:
             raise ConfigError(
                 "distributed.deterministic_elastic=true adds gradients itself and whole: it needs "
-                "strategy=ddp without tensor_parallel and compress_gradients."
+                "strategy=ddp without tensor_parallel, compress_gradients and static_graph."
             )
         if self.num_processes < 1:
             raise ConfigError(
@@ -191,9 +192,20 @@ def of_this_start(store: Any) -> Any:
     torchrun keeps its store when it starts them again. An address of a process that is gone would
     let the new ones wait for it. A store of the processes' own ends with them and needs no part:
     the count, which is that of a machine's torchrun, may then differ between machines.
+
+    Raises:
+        DistributedError: Several machines share torchrun's store and are to be started again: each
+            torchrun counts its own starts alone, so processes would wait for one another for ever.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return store
+    has_several = os.environ.get("GROUP_WORLD_SIZE", "1") != "1"
+    if has_several and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise DistributedError(
+            "torchrun with --max-restarts on several machines loses their processes at a restart "
+            "where it shares its store with them. Run it with "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on every machine."
+        )
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return dist.PrefixStore(f"start-{attempt}", store)  # type: ignore[attr-defined] # exported at run time only
 

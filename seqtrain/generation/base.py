@@ -1,5 +1,6 @@
 """Options and results of search."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ class GenerationConfig:
     def __post_init__(self) -> None:
         if self.beam < 1:
             raise ConfigError(f"generation.beam must be at least 1, got {self.beam}.")
-        if not 1 <= self.nbest <= self.beam:
+        if self.nbest < 1 or (self.nbest > self.beam and not self.mbr_samples):
             raise ConfigError(
                 f"generation.nbest must be 1 to generation.beam ({self.beam}), got {self.nbest}."
             )
@@ -115,13 +116,21 @@ class GenerationConfig:
             )
         if self.max_len_a < 0 or self.max_len_b < 0 or self.min_len < 0:
             raise ConfigError("generation.max_len_a, max_len_b and min_len must not be negative.")
-        if self.temperature <= 0:
-            raise ConfigError(f"generation.temperature must be above 0, got {self.temperature}.")
+        self._check_numbers()
         if self.no_repeat_ngram_size < 0:
             raise ConfigError(
                 "generation.no_repeat_ngram_size must not be negative, "
                 f"got {self.no_repeat_ngram_size}."
             )
+
+    def _check_numbers(self) -> None:
+        for name in ("temperature", "lenpen", "unkpen"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(
+                    f"generation.{name} must be a finite number, got {getattr(self, name)}."
+                )
+        if self.temperature <= 0:
+            raise ConfigError(f"generation.temperature must be above 0, got {self.temperature}.")
 
     def _check_kinds(self) -> None:
         chosen = [
@@ -145,6 +154,11 @@ class GenerationConfig:
                 raise ConfigError(
                     f"generation.{name} must be one of {names}, got {getattr(self, name)!r}."
                 )
+        if self.forced_prefix and self.prefix_size:
+            raise ConfigError(
+                "generation.forced_prefix and generation.prefix_size exclude each other: leave one "
+                "of them out."
+            )
         self._check_contrastive_search()
         if self.mbr_samples < 0 or 0 < self.mbr_samples < self.nbest:
             raise ConfigError(
@@ -169,6 +183,19 @@ class GenerationConfig:
             )
 
     def _check_sampling(self) -> None:
+        drawn = bool(self.sampling or self.mbr_samples)
+        idle = {
+            "sampling_topk": self.sampling_topk and not self.contrastive_alpha,
+            "sampling_topp": self.sampling_topp != 1.0,
+            "sampling_minp": self.sampling_minp,
+            "sampling_typicalp": self.sampling_typicalp != 1.0,
+        }
+        for name, is_set in idle.items():
+            if is_set and not drawn:
+                raise ConfigError(
+                    f"generation.{name} has no meaning without generation.sampling=true. Leave it "
+                    "out, or sample."
+                )
         if self.sampling_topk < 0:
             raise ConfigError(
                 f"generation.sampling_topk must not be negative, got {self.sampling_topk}."

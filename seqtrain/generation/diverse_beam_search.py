@@ -41,8 +41,7 @@ class DiverseBeamSearch(Strategy):
             )
             if not is_first:
                 origins = origins * self.num_groups + group
-            taken = symbols[:, : self.size]
-            cost = cost.scatter_add(1, taken, torch.ones_like(taken, dtype=cost.dtype))
+            cost = cost.scatter_add(1, symbols, torch.ones_like(symbols, dtype=cost.dtype))
             found.append((totals, origins, symbols, symbol_scores))
         turns = (torch.stack(values, dim=2).flatten(1) for values in zip(*found, strict=True))
         return Extensions(*turns)

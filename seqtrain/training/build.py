@@ -1,5 +1,6 @@
 """Builds a run from its config: the only place that calls every registry."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,11 @@ def build_trainer(
     num_shares = data_rank(config.distributed, collectives).world_size
     config = with_scaled_lr(config, num_shares)
     share = share_of_update(config, num_shares)
+    if config.distributed.static_graph and share.own > 1:
+        raise ConfigError(
+            "distributed.static_graph=true needs one micro-batch for each process and update, got "
+            f"{share.own}: torch cannot add up several. Leave it out."
+        )
     model = build_model(config, context).to(device)
     if config.distributed.sync_batch_norm:
         synced_batch_norm(model, device)
@@ -193,6 +199,12 @@ def build_run(
     trainer = build_trainer(config, task.context, device, collectives)
     trainer.batch_transform = task.batch_transform()
     _check_soft_targets(config, task, trainer.criterion)
+    _check_inputs(config, task, trainer.model)
+    if config.generation.lm_weight:
+        raise ConfigError(
+            "generation.lm_weight needs a language model, which training does not have: give it to "
+            "seqtrain-generate or -evaluate, with language_model=RUN."
+        )
     trainer.empty_batch = task.dataset("train").empty_batch()
     trainer.writer = _build_writer(config, collectives)
     trainer.watchdog = watchdog
@@ -250,6 +262,20 @@ def build_log_writers(config: RunConfig, states: Mapping[str, Any] | None) -> di
         )
         for name, section in config.log_writer.items()
     }
+
+
+def _check_inputs(config: RunConfig, task: Task, model: Model) -> None:
+    """Raises ConfigError for a model that does not take what the task's batches hold."""
+    inputs = task.dataset("train").empty_batch().inputs
+    taken = inspect.signature(model.forward).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        return
+    if unknown := [name for name in inputs if name not in taken]:
+        raise ConfigError(
+            f"model={config.model.name} takes {', '.join(taken)}, and task={config.task.name} "
+            f"gives {', '.join(inputs)}: {unknown[0]} has no place in it. Choose another model; "
+            "seqtrain-info model lists them."
+        )
 
 
 def _check_soft_targets(config: RunConfig, task: Task, criterion: Criterion) -> None:

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seqtrain.checkpoint.load import LoadedCheckpoint, applying, read_checkpoint
 from seqtrain.checkpoint.weights import WEIGHT_PARTS
 from seqtrain.config_schema import parse_section
@@ -102,7 +104,8 @@ class TrainLoop:
         for line in [*announce(self), *messages]:
             self.log.message(line)
         self.log.plan(self.trainer.num_updates, planned_updates(self.run))
-        with self.signals.installed(), self._saver.nothing_half_done():
+        lost_told = self.run.collectives.lost_ranks_told
+        with lost_told(), self.signals.installed(), self._saver.nothing_half_done():
             self._fire("on_train_start")
             # The same on all ranks here: it comes from the checkpoint.
             stopping = self._is_finished() or self._is_out_of_patience() or self._is_out_of_time()
@@ -145,22 +148,33 @@ class TrainLoop:
             self._fire("on_epoch_end", epoch)
         if result.stop_agreed:  # by a signal to some rank, or by the time limit
             self._is_interrupted = self.run.collectives.any(self.signals.received != 0)
+        requests = self._take_requests()
         # A signal must not add a validation that the uninterrupted run would not have.
-        finished = Request.STOP in self._requests or self._is_finished()
+        finished = Request.STOP in requests or self._is_finished()
         finished = finished or (result.stop_agreed and not self._is_interrupted)
         is_best = False
-        if self._validation_is_due(result, epoch, finished):
+        if self._validation_is_due(result, epoch, finished or Request.VALIDATE in requests):
             is_best = self._validate()
-            finished = finished or self._is_out_of_patience()
+            requests |= self._take_requests()
+            finished = finished or Request.STOP in requests or self._is_out_of_patience()
         stopping = finished or self._is_interrupted
         if result.applied and self._every(self.config.validation.test_interval_updates):
             self._test()
         if result.applied and self._every(self.config.distributed.check_interval_updates):
             self.trainer.check_agreement()
-        if is_best or stopping or self._save_is_due(result, epoch):
+        is_due = Request.SAVE in requests or self._save_is_due(result, epoch)
+        if is_best or stopping or is_due:
             self._save(stopping)
-        self._requests.clear()
         return stopping
+
+    def _take_requests(self) -> set[Request]:
+        """Returns what callbacks have asked for since the last time, on any rank."""
+        requests, self._requests = self._requests, set()
+        if self.config.callback and self.run.collectives.world_size > 1:
+            asked = torch.tensor([request in requests for request in Request], dtype=torch.float64)
+            counts = self.run.collectives.all_reduce_sum(asked).tolist()
+            requests = {one for one, count in zip(Request, counts, strict=True) if count}
+        return requests
 
     def _count(self, result: StepResult) -> None:
         if result.applied:
@@ -189,25 +203,22 @@ class TrainLoop:
     def _is_out_of_patience(self) -> bool:
         return 0 < self.config.checkpoint.patience <= self.state.validations_since_best
 
-    def _validation_is_due(self, result: StepResult, epoch: int, finished: bool) -> bool:
+    def _validation_is_due(self, result: StepResult, epoch: int, is_wanted: bool) -> bool:
         config = self.config.validation
         if not config.splits or self.trainer.num_updates < config.validate_after_updates:
             return False
         if self.state.validated_update == self.trainer.num_updates:
             return False  # after a skipped update nothing has changed
         return (
-            finished
-            or Request.VALIDATE in self._requests
+            is_wanted
             or (result.applied and self._every(config.validate_interval_updates))
             or (result.ends_epoch and _divides(config.validate_interval, epoch))
         )
 
     def _save_is_due(self, result: StepResult, epoch: int) -> bool:
         config = self.config.checkpoint
-        return (
-            Request.SAVE in self._requests
-            or (result.applied and self._every(config.save_interval_updates))
-            or (result.ends_epoch and _divides(config.save_interval, epoch))
+        return (result.applied and self._every(config.save_interval_updates)) or (
+            result.ends_epoch and _divides(config.save_interval, epoch)
         )
 
     def _every(self, interval: int) -> bool:
@@ -267,14 +278,26 @@ class TrainLoop:
                     f"{', '.join(self.run.task.splits())}. Name some of these, or none with "
                     "validation.splits=[]."
                 )
+        splits = self.run.task.splits()
+        if config.test_split not in ("", "test", *splits):
+            raise ConfigError(
+                f"validation.test_split names {config.test_split!r}; the data has "
+                f"{', '.join(splits)}. Name one of these, or none with validation.test_split=."
+            )
         if not config.splits:
             return
+        best_metric = self.config.checkpoint.best_metric
+        if self.config.checkpoint.maximize_best_metric and best_metric.endswith(("loss", "_ppl")):
+            raise ConfigError(
+                f"checkpoint.maximize_best_metric=true would keep the worst {best_metric}. Name a "
+                "score that is better when larger in checkpoint.best_metric, or leave it out."
+            )
         with self.trainer.whole_weights():
             found = self.run.evaluator.names(config.splits[0], config.generate)
         names = {f"valid_{name}" for name in found}
-        if self.config.checkpoint.best_metric not in names:
+        if best_metric not in names:
             raise ConfigError(
-                f"checkpoint.best_metric ({self.config.checkpoint.best_metric!r}) is not among the "
+                f"checkpoint.best_metric ({best_metric!r}) is not among the "
                 f"validated values: {', '.join(sorted(names))}. Scores are there with "
                 "validation.generate=true."
             )
@@ -349,6 +372,8 @@ class TrainLoop:
             self._saver.continue_from(loaded.path, self._value_to_rank())
             num_updates = self.trainer.num_updates
             messages.append(f"continuing from {loaded.path} after update {num_updates}")
+            if self.config.checkpoint.init_from:
+                messages.append("checkpoint.init_from is not used: the run has weights of its own.")
             saved_max = loaded.parts["config"]["optimization"]["max_update"]
             if saved_max != self.config.optimization.max_update:
                 messages += schedule_change(saved_max, self.trainer.lr_scheduler, num_updates)

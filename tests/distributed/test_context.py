@@ -118,3 +118,18 @@ def test_a_store_that_torchrun_keeps_has_a_part_for_each_start(
             of_this_start(store).set("key", value)
     # A torchrun that was started again on its machine counts from 0, with a store that is new.
     assert of_this_start(store).get("key") == found
+
+
+def test_restarts_on_several_machines_with_a_shared_store_are_refused_with_the_way_out(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    environment.setenv("GROUP_WORLD_SIZE", "2")
+    environment.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
+    store = torch.distributed.HashStore()
+    of_this_start(store)
+    environment.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(DistributedError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        of_this_start(store)
+    environment.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    assert of_this_start(store) is store

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seqtrain.criteria.base import LossOutput
-from seqtrain.training.callbacks.base import Callback, CallbackConfig, register_callback
+from seqtrain.training.callbacks.base import (
+    Callback,
+    CallbackConfig,
+    Request,
+    Requests,
+    register_callback,
+)
 from seqtrain.training.trainer import Trainer
 from seqtrain.training.update import StepResult
 
@@ -95,3 +101,23 @@ class Flip(Callback):
             parameter = next(iter(trainer.optimizer.parameters.values()))
             view = parameter.detach().reshape(-1).numpy().view("u1")
             view[0] ^= 1
+
+
+@dataclass(kw_only=True)
+class AskConfig(CallbackConfig):
+    """Asks on one rank alone for the end of the run."""
+
+    rank: int = 1
+    """The rank."""
+    after_update: int = 3
+    """When."""
+
+
+@register_callback("test_ask", config=AskConfig)
+class Ask(Callback):
+    """See AskConfig."""
+
+    def on_update_end(self, trainer: Trainer, result: StepResult) -> Requests:
+        is_here = trainer.collectives.rank == self.config.rank
+        is_now = trainer.num_updates == self.config.after_update
+        return Request.STOP if is_here and is_now else None

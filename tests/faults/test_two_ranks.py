@@ -131,6 +131,30 @@ def test_the_other_rank_of_a_killed_one_ends_and_the_same_command_goes_on(
     require_same_end(tmp_path / "straight", tmp_path / "run")
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_rank_lost_within_a_pass_of_the_model_is_one_line_and_exit_code_6(
+    text: Path, tmp_path: Path, strategy: str
+) -> None:
+    kill = {"places": ["loss-2-1"], "done": str(tmp_path)}
+    distributed = {"strategy": strategy}
+    config = toy_config(
+        text, tmp_path / "run", callback={"test_kill_at": kill}, distributed=distributed
+    )
+    first, other = start_ranks(overrides(config), tmp_path)
+    assert wait(other, 90) == -signal.SIGKILL
+    assert wait(first, 90) == 6
+    said = (tmp_path / "err.0").read_text()
+    assert said.startswith("seqtrain-train: error: Rank 0 of 2 failed"), said
+    assert said.count("\n") == 1, said
+
+
+def test_what_one_rank_alone_asks_for_is_done_by_all(text: Path, tmp_path: Path) -> None:
+    config = toy_config(text, tmp_path / "run", callback={"test_ask": {"after_update": 3}})
+    codes = [wait(child, 90) for child in start_ranks(overrides(config), tmp_path)]
+    assert codes == [0, 0]
+    assert final_state(tmp_path / "run")["trainer"]["num_updates"] == 3
+
+
 def require_same_end(one: Path, other: Path) -> None:
     assert first_difference(final_state(one), final_state(other), "state") == ""
     assert history(one) == history(other)

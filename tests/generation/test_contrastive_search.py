@@ -117,6 +117,18 @@ def test_several_models_are_refused_by_name() -> None:
             {"constraints": "ordered", "mbr_samples": 5},
             r"generation\.constraints and generation\.mbr_samples exclude",
         ),
+        ({"sampling_topk": 5}, r"sampling_topk has no meaning without generation\.sampling=true"),
+        ({"sampling_topp": 0.9}, r"sampling_topp has no meaning without"),
+        (
+            {"contrastive_alpha": 0.5, "sampling_topk": 2, "sampling_minp": 0.1},
+            r"sampling_minp has no meaning without",
+        ),
+        (
+            {"forced_prefix": True, "prefix_size": 2},
+            r"generation\.forced_prefix and generation\.prefix_size exclude",
+        ),
+        ({"temperature": float("nan")}, r"generation\.temperature must be a finite number"),
+        ({"lenpen": float("inf")}, r"generation\.lenpen must be a finite number"),
         ({"constraints": "sorted"}, r"generation\.constraints must be one of empty, ordered"),
         ({"mbr_samples": 2, "nbest": 3}, r"mbr_samples must be 0 or at least generation\.nbest"),
         ({"print_alignment": "yes"}, r"generation\.print_alignment must be one of empty, hard"),
