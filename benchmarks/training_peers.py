@@ -15,7 +15,7 @@ from seqtrain.batch import Batch
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.models.base import ModelContext
 from seqtrain.modules.positions import marian_table
-from seqtrain.optim.precision import choose_cpu_products
+from seqtrain.optim.precision import choose_cpu_products, keep_few_products
 from seqtrain.plugins import load_plugins
 from seqtrain.training.build import build_trainer
 from seqtrain.training.freed_memory import keep_freed_memory
@@ -35,6 +35,7 @@ def seqtrain(work: Work, dtype: str, extras: dict[str, Any]) -> Updates:
     """The Trainer, as the train loop drives it; the last turn is broken down by parts."""
     load_plugins([])
     config = RunConfig.parse(work_config(None, work.name, dtype, Path("unused")))
+    keep_few_products()
     extras["products"] = choose_cpu_products(config.precision)
     keep_freed_memory()  # as the session does
     context = ModelContext(

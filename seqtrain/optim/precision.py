@@ -125,8 +125,6 @@ def choose_cpu_products(config: PrecisionConfig) -> str:
     to it when products may be of "medium" precision. On a processor with tile units (AMX) that
     setting would really compute in bfloat16, so a probe measures the error first.
     """
-    for name in _CACHE_CAPACITIES:  # read at the first product of the process
-        os.environ.setdefault(name, str(_PRODUCTS_TO_KEEP))
     torch.set_float32_matmul_precision("highest")
     if config.cpu_products == "mkl" or not torch.backends.mkldnn.is_available():
         return "mkl"
@@ -135,6 +133,15 @@ def choose_cpu_products(config: PrecisionConfig) -> str:
         return "onednn"
     torch.set_float32_matmul_precision("highest")
     return "mkl"
+
+
+def keep_few_products() -> None:
+    """Limits what is kept of each shape that was multiplied; before the first product of a process.
+
+    Training meets most shapes once. Search meets them again, and keeps what the libraries keep.
+    """
+    for name in _CACHE_CAPACITIES:
+        os.environ.setdefault(name, str(_PRODUCTS_TO_KEEP))
 
 
 _CACHE_CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")

@@ -19,7 +19,7 @@ from seqtrain.distributed.heartbeat import Watchdog, open_board
 from seqtrain.errors import ConfigError
 from seqtrain.files import RunLock, ensure_writable_directory, record
 from seqtrain.finite_json import finite_json
-from seqtrain.optim.precision import choose_cpu_products
+from seqtrain.optim.precision import choose_cpu_products, keep_few_products
 from seqtrain.training.agreement import (
     require_same_data,
     require_same_directory,
@@ -50,6 +50,7 @@ def train_run(config: RunConfig, about: Mapping[str, Any]) -> TrainResult:
             "Python, run the script under torchrun instead."
         )
     device = choose_device(config.device, context.local_rank)
+    keep_few_products()
     choose_cpu_products(config.precision)
     if device.type == "cpu":
         keep_freed_memory()

@@ -160,6 +160,9 @@ def test_a_missing_plugin_differs_from_a_plugins_missing_import(
     (tmp_path / "package_b").mkdir()
     (tmp_path / "package_b/mod.py").write_text("import no_such_plugin")
     assert "no module 'package_b.other'" in compose("plugins=package_b.other").error
+    folder = compose("plugins=package_b")
+    assert "is a folder without Python code of its own" in folder.error
+    assert (folder.exit_code, folder.error.count("\n")) == (2, 1)
     broken = compose("plugins=package_b.mod").error
     assert "fails at" in broken
     assert "No module named 'no_such_plugin'" in broken
