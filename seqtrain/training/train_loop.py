@@ -101,6 +101,12 @@ class TrainLoop:
         """
         self._check_best_metric()
         messages = self._restore()
+        settings = self.config.checkpoint
+        if settings.maximize_best_metric and settings.best_metric.endswith(("loss", "_ppl")):
+            messages.append(
+                f"note: checkpoint.maximize_best_metric=true keeps the largest "
+                f"{settings.best_metric}, which is the worst."
+            )
         for line in [*announce(self), *messages]:
             self.log.message(line)
         self.log.plan(self.trainer.num_updates, planned_updates(self.run))
@@ -287,11 +293,6 @@ class TrainLoop:
         if not config.splits:
             return
         best_metric = self.config.checkpoint.best_metric
-        if self.config.checkpoint.maximize_best_metric and best_metric.endswith(("loss", "_ppl")):
-            raise ConfigError(
-                f"checkpoint.maximize_best_metric=true would keep the worst {best_metric}. Name a "
-                "score that is better when larger in checkpoint.best_metric, or leave it out."
-            )
         with self.trainer.whole_weights():
             found = self.run.evaluator.names(config.splits[0], config.generate)
         names = {f"valid_{name}" for name in found}

@@ -12,7 +12,6 @@ from seqtrain.pipeline import train
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"model": {"name": "transformer_lm"}}, "source_tokens has no place in it. Choose another"),
     ({"model": {"name": "transformer_encoder"}}, "prev_output_tokens has no place in it"),
-    ({"checkpoint": {"maximize_best_metric": True}}, "would keep the worst valid_loss"),
     ({"validation": {"test_split": "nope"}}, "validation.test_split names 'nope'"),
     ({"generation": {"lm_weight": 0.5}}, "give it to seqtrain-generate"),
     (
