@@ -86,14 +86,12 @@ def test_losses_are_fairseqs_to_three_decimals(run: Path) -> None:
     assert (round(loss_value, 3), round(nll, 3)) == (4.494, 3.024)
 
 
-@pytest.mark.slow
 def test_every_hypothesis_of_beam_5_is_fairseqs(run: Path, tmp_path: Path) -> None:
     words = ("split=test", "generation.beam=5", "generation.nbest=5", "generation.max_len_a=1.2")
     own = generate(run, tmp_path / "out.txt", *words, "generation.max_len_b=10")
     require_equal(own, read(GOLDEN / "generate.beam5.nbest5.txt"))
 
 
-@pytest.mark.slow
 def test_every_hypothesis_of_beam_4_with_another_length_penalty_is_fairseqs(
     run: Path, tmp_path: Path
 ) -> None:
@@ -104,7 +102,6 @@ def test_every_hypothesis_of_beam_4_with_another_length_penalty_is_fairseqs(
     require_equal(own, read(GOLDEN / "generate.beam4.lenpen06.ngram3.txt"))
 
 
-@pytest.mark.slow
 def test_shards_together_are_the_whole(run: Path, tmp_path: Path) -> None:
     words = ("split=test", "generation.beam=2", "generation.max_len_b=20")
     whole = generate(run, tmp_path / "whole.txt", *words)
