@@ -12,6 +12,7 @@ from typing_extensions import override
 from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.vocabulary import PADDING
+from seqtrain.data.wrapped_dataset import WrappedDataset
 
 FORCED_PREFIXES = "forced_prefixes"
 """In a batch's extras: what outputs begin with, int64 [batch, time], padding behind."""
@@ -29,7 +30,7 @@ class Demand:
     """Sequences that it contains."""
 
 
-class DemandingDataset(Dataset):
+class DemandingDataset(WrappedDataset):
     """Another dataset whose batches also hold what is demanded of their outputs.
 
     Args:
@@ -40,26 +41,12 @@ class DemandingDataset(Dataset):
     def __init__(self, dataset: Dataset, demands: Sequence[Demand]) -> None:
         if len(demands) != len(dataset):
             raise ValueError(f"There are {len(demands)} demands for {len(dataset)} examples.")
-        self._dataset = dataset
+        super().__init__(dataset)
         self._demands = demands
-
-    @property
-    @override
-    def lengths(self) -> npt.NDArray[np.int32]:
-        return self._dataset.lengths
-
-    @override
-    def lengths_at(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        return self._dataset.lengths_at(indices)
 
     @override
     def shortened(self, longest: Sequence[int]) -> Dataset:
         return DemandingDataset(self._dataset.shortened(longest), self._demands)
-
-    @property
-    @override
-    def fingerprint(self) -> str:
-        return self._dataset.fingerprint
 
     @override
     def batch(self, indices: npt.NDArray[np.int64], epoch: int) -> Batch:
@@ -69,9 +56,6 @@ class DemandingDataset(Dataset):
     @override
     def empty_batch(self) -> Batch:
         return self._with_demands(self._dataset.empty_batch(), [Demand()])
-
-    def __len__(self) -> int:
-        return len(self._dataset)
 
     def _with_demands(self, batch: Batch, demands: Sequence[Demand]) -> Batch:
         extras: dict[str, Tensor] = {}

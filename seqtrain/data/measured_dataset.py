@@ -10,9 +10,10 @@ from typing_extensions import override
 
 from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
+from seqtrain.data.wrapped_dataset import WrappedDataset
 
 
-class MeasuredDataset(Dataset):
+class MeasuredDataset(WrappedDataset):
     """Another dataset whose batches also hold constants, each a scalar in `extras`.
 
     Args:
@@ -22,26 +23,12 @@ class MeasuredDataset(Dataset):
     """
 
     def __init__(self, dataset: Dataset, constants: dict[str, float]) -> None:
-        self._dataset = dataset
+        super().__init__(dataset)
         self._constants = constants
-
-    @property
-    @override
-    def lengths(self) -> npt.NDArray[np.int32]:
-        return self._dataset.lengths
-
-    @override
-    def lengths_at(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        return self._dataset.lengths_at(indices)
 
     @override
     def in_epoch(self, epoch: int) -> Dataset:
         return MeasuredDataset(self._dataset.in_epoch(epoch), self._constants)
-
-    @property
-    @override
-    def fingerprint(self) -> str:
-        return self._dataset.fingerprint
 
     @override
     def batch(self, indices: npt.NDArray[np.int64], epoch: int) -> Batch:
@@ -50,9 +37,6 @@ class MeasuredDataset(Dataset):
     @override
     def empty_batch(self) -> Batch:
         return self._measured(self._dataset.empty_batch())
-
-    def __len__(self) -> int:
-        return len(self._dataset)
 
     def _measured(self, batch: Batch) -> Batch:
         extras: dict[str, Tensor] = {

@@ -25,11 +25,10 @@ from seqtrain.data.training_shards import ShardOptions, list_shards, open_traini
 from seqtrain.data.vocabulary import EOS, PADDING
 from seqtrain.errors import ConfigError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
-from seqtrain.generation.build import as_language_model, build_search
 from seqtrain.metrics import Mean, Metrics
 from seqtrain.models.base import DecoderModel, Model, ModelContext
 from seqtrain.tasks.base import register_task
-from seqtrain.tasks.minimum_risk import with_minimum_risk
+from seqtrain.tasks.text_search import all_of, build_text_search
 from seqtrain.tasks.text_task import TextTask, TextTaskConfig, blocks_of, check_break_mode
 
 TRAIN = "train"
@@ -145,15 +144,10 @@ class LanguageModelingTask(TextTask):
         config: GenerationConfig,
         language_model: Model | None = None,
     ) -> Generator:
-        usable = [model for model in models if isinstance(model, DecoderModel)]
-        if len(usable) != len(models):
-            raise ConfigError("task=language_modeling generates with language models only.")
-        language = as_language_model(language_model)
-        return with_minimum_risk(
-            config,
-            self.decode,
-            lambda options: build_search(usable, options, self.context, language),
+        usable = all_of(
+            models, DecoderModel, "task=language_modeling generates with language models only."
         )
+        return build_text_search(usable, config, self.context, self.decode, language_model)
 
     @override
     def shown(self, batch: Batch, row: int) -> dict[str, Any]:

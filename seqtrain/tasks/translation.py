@@ -31,11 +31,10 @@ from seqtrain.data.training_shards import ShardOptions, list_shards, open_traini
 from seqtrain.data.vocabulary import EOS, PADDING
 from seqtrain.errors import ConfigError
 from seqtrain.generation.base import GenerationConfig, Generator, Hypothesis
-from seqtrain.generation.build import as_language_model, build_search
 from seqtrain.models.base import EncoderDecoderModel, Model, ModelContext
 from seqtrain.scorers.base import Scorer, build_scorers
 from seqtrain.tasks.base import Task, TaskConfig, register_task
-from seqtrain.tasks.minimum_risk import with_minimum_risk
+from seqtrain.tasks.text_search import all_of, build_text_search
 
 
 @dataclass(kw_only=True)
@@ -231,15 +230,12 @@ class TranslationTask(Task):
         config: GenerationConfig,
         language_model: Model | None = None,
     ) -> Generator:
-        usable = [model for model in models if isinstance(model, EncoderDecoderModel)]
-        if len(usable) != len(models):
-            raise ConfigError("task=translation searches with encoder-decoder models only.")
-        language = as_language_model(language_model)
-        return with_minimum_risk(
-            config,
-            self.decode,
-            lambda options: build_search(usable, options, self.context, language),
+        usable = all_of(
+            models,
+            EncoderDecoderModel,
+            "task=translation searches with encoder-decoder models only.",
         )
+        return build_text_search(usable, config, self.context, self.decode, language_model)
 
     @override
     def shown(self, batch: Batch, row: int) -> dict[str, Any]:

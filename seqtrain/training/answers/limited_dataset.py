@@ -10,12 +10,13 @@ from typing_extensions import override
 from seqtrain.batch import Batch
 from seqtrain.data.dataset import Dataset
 from seqtrain.data.fairseq_batches import padded_source_lengths
+from seqtrain.data.wrapped_dataset import WrappedDataset
 from seqtrain.generation.base import LIMITING_LENGTHS, GenerationConfig
 
 IntArray = npt.NDArray[np.int64]
 
 
-class LimitedDataset(Dataset):
+class LimitedDataset(WrappedDataset):
     """Another dataset whose batches hold LIMITING_LENGTHS.
 
     Args:
@@ -24,26 +25,8 @@ class LimitedDataset(Dataset):
     """
 
     def __init__(self, dataset: Dataset, limits: IntArray) -> None:
-        self._dataset = dataset
+        super().__init__(dataset)
         self._limits = limits
-
-    @override
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    @property
-    @override
-    def lengths(self) -> npt.NDArray[np.int32]:
-        return self._dataset.lengths
-
-    @override
-    def lengths_at(self, indices: IntArray) -> npt.NDArray[np.int32]:
-        return self._dataset.lengths_at(indices)
-
-    @property
-    @override
-    def fingerprint(self) -> str:
-        return self._dataset.fingerprint
 
     @override
     def batch(self, indices: IntArray, epoch: int) -> Batch:
