@@ -1,14 +1,17 @@
 """How an update gets faster with more processes, and how many bytes its gradients cost.
 
-Run: python benchmarks/scaling.py [--worlds 1 2 4] [--micro-batches 4] [--rounds 3] [--tree]
+Run: python benchmarks/scaling.py [--worlds 1 2 4] [--micro-batches 4] [--rounds 3] [--tree] [--apart]
 
 The model and the sentences are those of training.py (7.6 million parameters). Every number of
 processes makes the same updates, of the same micro-batches; each process has one thread. They take
 turns of some updates, so that what else the machine does meets all alike. Efficiency is the time of
 one process over (processes x their time): by wall time, which says something on a quiet machine
 with enough cores only, and by processor time, added up over processes, which leaves out the waiting
-for one another. Bytes are counted in the processes' TCP connections (Linux) and include the
-watchdog's. The least that a sum over W processes needs is 2 (W - 1) / W times the gradients.
+for one another. Cores share memory and caches, so that as many processes that know nothing of each
+other are slower than one too: with --apart these take turns as well, and a last line says what part
+of their speed the group reaches. Bytes are counted in the processes' TCP connections (Linux) and
+include the watchdog's. The least that a sum over W processes needs is 2 (W - 1) / W times the
+gradients.
 """
 
 import argparse
@@ -21,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +67,7 @@ def work_as(world_size: int, micro_batches: int, is_tree: bool) -> None:
     with place.connected(config.distributed, torch.device("cpu")) as collectives:
         trainer = build_trainer(config, context, torch.device("cpu"), collectives)
         iterator = EpochIterator(pairs(None), config.dataset, 1, place.rank, world_size)
-        results = trainer.train_epoch(iterator)
+        results = _endless(trainer, iterator)
         for _ in range(2):  # the second one arranges the buckets anew
             next(results)
         num_bytes = sum(4 * p.numel() for p in trainer.optimizer.parameters.values())
@@ -76,6 +79,11 @@ def work_as(world_size: int, micro_batches: int, is_tree: bool) -> None:
                 sys.stdout.flush()
         results.close()
         del results, trainer, iterator
+
+
+def _endless(trainer: Any, iterator: Any) -> Generator[Any, None, None]:
+    while True:
+        yield from trainer.train_epoch(iterator)
 
 
 def _measured(results: Iterator[Any], collectives: Any, num_bytes: int) -> dict[str, float]:
@@ -121,13 +129,16 @@ def _bytes_sent() -> int:
 
 @dataclass
 class Group:
-    """The processes of one world size, which wait between their turns."""
+    """Processes that wait between their turns: ranks of one run, or each a run of its own."""
 
     world_size: int
     processes: list["subprocess.Popen[str]"]
+    is_apart: bool
 
     @classmethod
-    def start(cls, world_size: int, words: Sequence[str], errors: Any) -> "Group":
+    def start(
+        cls, world_size: int, words: Sequence[str], errors: Any, is_apart: bool = False
+    ) -> "Group":
         """Starts them; the first turn waits until they are ready."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -135,40 +146,45 @@ class Group:
         shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
                   "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}  # fmt: skip
         processes = []
+        size = 1 if is_apart else world_size
         for rank in range(world_size):
-            pipe = subprocess.PIPE if rank == 0 else subprocess.DEVNULL
+            pipe = subprocess.PIPE if rank == 0 or is_apart else subprocess.DEVNULL
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, __file__, "--worker", str(world_size), *words],
-                    env=os.environ | (shared | place if world_size > 1 else {}),
+                    [sys.executable, __file__, "--worker", str(size), *words],
+                    env=os.environ | (shared | place if size > 1 else {}),
                     stdin=pipe,
                     stdout=pipe,
                     stderr=errors,
                     text=True,
                 )
             )
-        return cls(world_size, processes)
+        return cls(world_size, processes, is_apart)
 
     def turn(self) -> list[dict[str, float]]:
         """Returns what each rank measured in one turn."""
-        first = self.processes[0]
-        print("run", file=first.stdin, flush=True)
-        line = first.stdout.readline() if first.stdout else ""
-        if not line:
+        talkers = self.processes if self.is_apart else self.processes[:1]
+        for process in talkers:
+            print("run", file=process.stdin, flush=True)
+        lines = [process.stdout.readline() if process.stdout else "" for process in talkers]
+        if not all(lines):
             raise RuntimeError(f"The group of {self.world_size} has failed.")
-        found: list[dict[str, float]] = json.loads(line)
-        return found
+        return [rank for line in lines for rank in json.loads(line)]
 
     def end(self) -> None:
         """Ends them."""
-        if self.processes[0].stdin:
-            self.processes[0].stdin.close()
         for process in self.processes:
+            if process.stdin:
+                process.stdin.close()
             process.wait(60)
 
 
-def report(turns: dict[int, list[list[dict[str, float]]]]) -> Iterator[str]:
+Turns = dict[int, list[list[dict[str, float]]]]
+"""What each rank measured in each turn, by the number of processes."""
+
+
+def report(turns: Turns) -> Iterator[str]:
     """Yields a table in Markdown; medians over the rounds, ratios taken within a round."""
     yield (
         "| processes | s an update | efficiency | processor s an update | efficiency by it "
@@ -201,6 +217,20 @@ def report(turns: dict[int, list[list[dict[str, float]]]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def report_apart(turns: Turns, turns_apart: Turns) -> Iterator[str]:
+    """Yields a line for each number of processes that made the same updates, each for itself."""
+    alone = [found[0]["wall"] for found in turns[min(turns)]]
+    for world, found in turns_apart.items():
+        apart = [max(rank["wall"] for rank in ranks) for ranks in found]
+        group = [max(rank["wall"] for rank in ranks) for ranks in turns[world]]
+        reached = [a / (b * world) for a, b in zip(apart, group, strict=True)]
+        kept = [a / b for a, b in zip(alone, apart, strict=True)]
+        yield (
+            f"{world} processes that know no other keep {_spread(kept)} of the speed of one; "
+            f"the group of {world} reaches {_spread(reached)} of theirs."
+        )
+
+
 def _spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3f} [{min(values):.3f}..{max(values):.3f}]"
 
@@ -212,6 +242,7 @@ def main() -> None:
     parser.add_argument("--micro-batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tree", action="store_true", help="distributed.deterministic_elastic")
+    parser.add_argument("--apart", action="store_true", help="and processes that know no other")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -220,22 +251,25 @@ def main() -> None:
     words = [f"--micro-batches={options.micro_batches}", *(["--tree"] if options.tree else [])]
     with tempfile.TemporaryFile("w+") as errors:
         groups = [Group.start(world, words, errors) for world in options.worlds]
+        apart = [Group.start(n, words, errors, True) for n in options.worlds[1:] if options.apart]
         try:
-            turns: dict[int, list[list[dict[str, float]]]] = {g.world_size: [] for g in groups}
+            turns: Turns = {group.world_size: [] for group in groups}
+            turns_apart: Turns = {group.world_size: [] for group in apart}
             for _ in range(options.rounds):
-                for group in groups:
-                    turns[group.world_size].append(group.turn())
-            for group in groups:
+                for group in [*groups, *apart]:
+                    found = turns_apart if group.is_apart else turns
+                    found[group.world_size].append(group.turn())
+            for group in [*groups, *apart]:
                 group.end()
         except RuntimeError:
-            for group in groups:
+            for group in [*groups, *apart]:
                 for process in group.processes:
                     process.kill()
             errors.seek(0)
             sys.exit(errors.read()[-3000:])
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{options.micro_batches} micro-batches an update, load {load}, {os.cpu_count()} cores")
-    for line in report(turns):
+    for line in [*report(turns), *report_apart(turns, turns_apart)]:
         print(line)
 
 
