@@ -1,6 +1,7 @@
 """How an update gets faster with more processes, and how many bytes its gradients cost.
 
-Run: python benchmarks/scaling.py [--worlds 1 2 4] [--micro-batches 4] [--rounds 3] [--tree] [--apart]
+Run: python benchmarks/scaling.py [--worlds 1 2 4] [--micro-batches 4] [--rounds 3]
+     [--tree] [--apart]
 
 The model and the sentences are those of training.py (7.6 million parameters). Every number of
 processes makes the same updates, of the same micro-batches; each process has one thread. They take
