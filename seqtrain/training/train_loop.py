@@ -1,6 +1,5 @@
 """The train loop: decides when to log, validate, test, save and stop."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from seqtrain.checkpoint.load import LoadedCheckpoint, applying, read_checkpoint
 from seqtrain.checkpoint.weights import WEIGHT_PARTS
 from seqtrain.config_schema import parse_section
 from seqtrain.errors import CheckpointError, ConfigError
-from seqtrain.training.answers.samples import validation_samples
 from seqtrain.training.build import Run, build_log_writers
 from seqtrain.training.callbacks.base import Callback, Request
 from seqtrain.training.log_writers.fan_out import LogFanOut
@@ -27,16 +25,13 @@ from seqtrain.training.skipped_updates import skip_error, skip_lines
 from seqtrain.training.stop_signals import StopSignals
 from seqtrain.training.update import StepResult, UpdateHooks
 from seqtrain.training.update_tracker import UpdateTracker
+from seqtrain.training.validation import Validation
 
 
 @dataclass
 class LoopState:
     """What the loop must not forget when a run is resumed."""
 
-    best_value: float | None = None
-    validations_since_best: int = 0
-    validated_update: int = -1
-    validated_value: float | None = None
     skipped_in_row: int = 0
     skipped_updates: int = 0
     train_seconds: float = 0.0
@@ -77,6 +72,7 @@ class TrainLoop:
         self.config = run.config
         self.about = dict(about)
         self.state = LoopState()
+        self.validation = Validation(run, self._fire)
         self.log = LogFanOut({})
         self.signals = StopSignals(self.trainer.request_stop)
         self._interval = UpdateTracker(self.config.optimization.clip_norm)
@@ -99,14 +95,8 @@ class TrainLoop:
         Args:
             announce: Returns the lines of the first screen, once the state is known.
         """
-        self._check_best_metric()
-        messages = self._restore()
-        settings = self.config.checkpoint
-        if settings.maximize_best_metric and settings.best_metric.endswith(("loss", "_ppl")):
-            messages.append(
-                f"note: checkpoint.maximize_best_metric=true keeps the largest "
-                f"{settings.best_metric}, which is the worst."
-            )
+        notes = self.validation.check()
+        messages = self._restore() + notes
         for line in [*announce(self), *messages]:
             self.log.message(line)
         self.log.plan(self.trainer.num_updates, planned_updates(self.run))
@@ -114,7 +104,9 @@ class TrainLoop:
         with lost_told(), self.signals.installed(), self._saver.nothing_half_done():
             self._fire("on_train_start")
             # The same on all ranks here: it comes from the checkpoint.
-            stopping = self._is_finished() or self._is_out_of_patience() or self._is_out_of_time()
+            stopping = (
+                self._is_finished() or self.validation.is_out_of_patience or self._is_out_of_time()
+            )
             while not stopping:
                 stopping = self._train_epoch()
             test = {} if self._is_interrupted else self._final_test()
@@ -122,7 +114,7 @@ class TrainLoop:
         self.log.close()
         return TrainResult(
             num_updates=self.trainer.num_updates,
-            best_metric=self.state.best_value,
+            best_metric=self.validation.state.best_value,
             best_checkpoint=self._saver.best(),
             test=test,
             signal=self.signals.received,
@@ -162,7 +154,7 @@ class TrainLoop:
         if self._validation_is_due(result, epoch, finished or Request.VALIDATE in requests):
             is_best = self._validate()
             requests |= self._take_requests()
-            finished = finished or Request.STOP in requests or self._is_out_of_patience()
+            finished = finished or Request.STOP in requests or self.validation.is_out_of_patience
         stopping = finished or self._is_interrupted
         if result.applied and self._every(self.config.validation.test_interval_updates):
             self._test()
@@ -206,14 +198,11 @@ class TrainLoop:
     def _is_out_of_time(self) -> bool:
         return 0 < self.config.optimization.stop_time_hours * 3600 < self.state.train_seconds
 
-    def _is_out_of_patience(self) -> bool:
-        return 0 < self.config.checkpoint.patience <= self.state.validations_since_best
-
     def _validation_is_due(self, result: StepResult, epoch: int, is_wanted: bool) -> bool:
         config = self.config.validation
         if not config.splits or self.trainer.num_updates < config.validate_after_updates:
             return False
-        if self.state.validated_update == self.trainer.num_updates:
+        if self.validation.has_these_weights:
             return False  # after a skipped update nothing has changed
         return (
             is_wanted
@@ -244,84 +233,12 @@ class TrainLoop:
         tracker.reset(self.iterator.wait_seconds)
 
     def _validate(self) -> bool:
-        """Validates all splits; returns whether the first one has a new best value."""
-        values: dict[str, float] = {}
-        with self._paused_clocks(), self.trainer.evaluation_weights():
-            for index, split in enumerate(self.config.validation.splits):
-                self._fire("on_validation_start", split)
-                found = self.run.evaluator.evaluate(split, self.config.validation.generate).values
-                prefix = "valid_" if index == 0 else f"valid_{split}_"
-                values |= {prefix + name: value for name, value in found.items()}
-                self._fire("on_validation_end", split, found)
-            self._write_samples()
-        value = values.get(self.config.checkpoint.best_metric, math.nan)
-        is_best = self._is_better(value)
-        if is_best:
-            self.state.best_value = value
-        self.state.validations_since_best = 0 if is_best else self.state.validations_since_best + 1
-        self.state.validated_update = self.trainer.num_updates
-        self.state.validated_value = None if math.isnan(value) else value
-        if not math.isnan(value):
-            self.trainer.lr_scheduler.report_validation(value)
-        best = {} if self.state.best_value is None else {"valid_best": self.state.best_value}
-        self._write("valid", values | best)
-        return is_best
-
-    def _write_samples(self) -> None:
-        """Logs what the model says to some examples."""
-        count = self.config.logging.samples
-        if count and "samples" in self.config.log_writer and self.run.collectives.rank == 0:
-            rows = validation_samples(self.run.evaluator, self.config.validation.splits[0], count)
-            self.log.samples(self.trainer.num_updates, rows)
-
-    def _check_best_metric(self) -> None:
-        """Raises now, not at the first validation, if the value that decides will not be there."""
-        config = self.config.validation
-        for split in config.splits:
-            if split not in self.run.task.splits():
-                raise ConfigError(
-                    f"validation.splits names {split!r}; the data has "
-                    f"{', '.join(self.run.task.splits())}. Name some of these, or none with "
-                    "validation.splits=[]."
-                )
-        splits = self.run.task.splits()
-        if config.test_split not in ("", "test", *splits):
-            raise ConfigError(
-                f"validation.test_split names {config.test_split!r}; the data has "
-                f"{', '.join(splits)}. Name one of these, or none with validation.test_split=."
-            )
-        if not config.splits:
-            return
-        best_metric = self.config.checkpoint.best_metric
-        with self.trainer.whole_weights():
-            found = self.run.evaluator.names(config.splits[0], config.generate)
-        names = {f"valid_{name}" for name in found}
-        if best_metric not in names:
-            raise ConfigError(
-                f"checkpoint.best_metric ({best_metric!r}) is not among the "
-                f"validated values: {', '.join(sorted(names))}. Scores are there with "
-                "validation.generate=true."
-            )
-
-    def _is_better(self, value: float) -> bool:
-        if not math.isfinite(value):
-            return False
-        if self.state.best_value is None:
-            return True
-        if self.config.checkpoint.maximize_best_metric:
-            return value > self.state.best_value
-        return value < self.state.best_value
+        with self._paused_clocks():
+            return self.validation.validate(self.log)
 
     def _test(self) -> dict[str, float]:
-        config = self.config.validation
-        if not config.test_split or config.test_split not in self.run.task.splits():
-            return {}
-        self._fire("on_test_start")
-        with self._paused_clocks(), self.trainer.evaluation_weights():
-            values = self.run.evaluator.evaluate(config.test_split, config.test_generate).values
-        self._fire("on_test_end", values)
-        self._write("test", {f"test_{name}": value for name, value in values.items()})
-        return values
+        with self._paused_clocks():
+            return self.validation.test(self.log)
 
     def _final_test(self) -> dict[str, float]:
         """Tests the best checkpoint, or the last weights where nothing was validated."""
@@ -333,12 +250,13 @@ class TrainLoop:
     def _save(self, stopping: bool) -> None:
         about = self.about | {"epoch": self.iterator.position.epoch}
         with self._paused_clocks():
-            self._saver.save(self._parts, about, self._value_to_rank(), stopping)
+            self._saver.save(self._parts, about, self.validation.value_to_rank, stopping)
 
     def _parts(self) -> dict[str, Any]:
         return {
             "loop": {
                 "state": asdict(self.state),
+                "validation": self.validation.state_dict(),
                 "interval": self._interval.state_dict(),
                 "epoch": self._epoch.state_dict(),
                 "log_writers": self.log.state_dict(),
@@ -348,11 +266,6 @@ class TrainLoop:
             "config": self.config.to_container(),
             "task": self.run.task.state_dict(),
         }
-
-    def _value_to_rank(self) -> float | None:
-        """Returns the value of the validation of exactly these weights, if there was one."""
-        is_current = self.state.validated_update == self.trainer.num_updates
-        return self.state.validated_value if is_current else None
 
     def _restore(self) -> list[str]:
         """Loads the newest checkpoint, if any, and opens the log where it stood."""
@@ -370,7 +283,7 @@ class TrainLoop:
         else:
             with applying(loaded.path):
                 log_states = self._load_loop_state(loaded.parts["loop"])
-            self._saver.continue_from(loaded.path, self._value_to_rank())
+            self._saver.continue_from(loaded.path, self.validation.value_to_rank)
             num_updates = self.trainer.num_updates
             messages.append(f"continuing from {loaded.path} after update {num_updates}")
             if self.config.checkpoint.init_from:
@@ -388,6 +301,7 @@ class TrainLoop:
             self.state = parse_section(LoopState(), loop["state"], "loop.state")
         except ConfigError as error:
             raise CheckpointError(str(error)) from error
+        self.validation.load_state_dict(loop["validation"])
         self.state.num_restarts += 1
         self._interval.load_state_dict(loop["interval"])
         self._epoch.load_state_dict(loop["epoch"])

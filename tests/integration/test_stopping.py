@@ -134,11 +134,14 @@ def test_a_signal_saves_at_the_end_of_the_update_and_the_same_command_goes_on(
 def test_a_signal_from_outside_to_the_real_command_does_the_same(
     toy_text: Path, tmp_path: Path, run: Any
 ) -> None:
-    limit = {"optimization": {"max_epoch": 12}}
     run_dir = tmp_path / "run"
-    words = overrides(toy_config(toy_text, run_dir, **limit))
+    endless = {"optimization": {"max_epoch": 10_000}}
     with subprocess.Popen(
-        [sys.executable, "-m", "seqtrain_cli.train", *words],
+        [
+            sys.executable,
+            *("-m", "seqtrain_cli.train"),
+            *overrides(toy_config(toy_text, run_dir, **endless)),
+        ],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -151,8 +154,10 @@ def test_a_signal_from_outside_to_the_real_command_does_the_same(
         process.send_signal(signal.SIGTERM)
         out, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (143, "")
-    (stopped,) = [update for update in saved_updates(run_dir)[-1:] if update < 144]
+    stopped = saved_updates(run_dir)[-1]
     assert f"stopped by a signal after update {stopped};" in out
+    limit = {"optimization": {"max_epoch": stopped // 12 + 2}}  # twelve updates each
+    words = overrides(toy_config(toy_text, run_dir, **limit))
     assert run(command.COMMAND, *words).exit_code == 0
     train(toy_config(toy_text, tmp_path / "straight", **limit))
     assert_same_end(tmp_path / "straight", run_dir)
