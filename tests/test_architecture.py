@@ -25,6 +25,7 @@ FLOORS: list[list[set[str]]] = [
             "seqtrain.config_schema",
             "seqtrain.finite_json",
             "seqtrain.metrics",
+            "seqtrain.option_checks",
             "seqtrain.rng",
             "seqtrain.files",
         },

@@ -15,6 +15,7 @@ from seqtrain.checkpoint.ranking import read_ranking
 from seqtrain.checkpoint.tree import trees_equal
 from seqtrain.checkpoint.weights import WEIGHT_PARTS, UsableWeights, usable_weights
 from seqtrain.errors import CheckpointError, ConfigError
+from seqtrain.option_checks import require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         for name in ("last", "best", "from_update", "to_update"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")
+            require_range(name, getattr(self, name), least=0)
         if self.last and self.best:
             raise ConfigError(f"last={self.last} and best={self.best} exclude each other: set one.")
         if not any((self.last, self.best, self.from_update, self.to_update)):

@@ -8,8 +8,9 @@ from pathlib import Path
 from seqtrain.checkpoint.layout import committed, is_leftover, trash_name, updates_of
 from seqtrain.checkpoint.load import inspect
 from seqtrain.checkpoint.ranking import Ranking, read_ranking, write_ranking
-from seqtrain.errors import CheckpointError, ConfigError
+from seqtrain.errors import CheckpointError
 from seqtrain.files import remove_tree, sync_directory
+from seqtrain.option_checks import require_range
 
 
 def record_score(directory: Path, name: str, metric: str, value: float, maximize: bool) -> bool:
@@ -130,8 +131,7 @@ def _check_counts(keep_last: int, keep_best: int, keep_every: int) -> None:
         ("keep_best", keep_best, 0),
         ("keep_every", keep_every, 0),
     ):
-        if value < least:
-            raise ConfigError(f"checkpoint.{key} must be at least {least}, got {value}.")
+        require_range(f"checkpoint.{key}", value, least=least)
 
 
 def _is_whole(path: Path) -> bool:

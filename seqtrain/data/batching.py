@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqtrain.errors import ConfigError, DataError
+from seqtrain.option_checks import require_choice, require_range
 
 IntArray = npt.NDArray[np.int64]
 SKIP, CUT, REFUSE = LONG_EXAMPLE_POLICIES = ("skip", "cut", "refuse")
@@ -63,17 +64,12 @@ class DatasetConfig:
         }
         for name, minimum in minima.items():
             value = getattr(self, name)
-            if not value >= minimum:
-                raise ConfigError(f"dataset.{name} must be at least {minimum}, got {value}.")
+            require_range(f"dataset.{name}", value, least=minimum)
         if self.max_tokens == 0 and self.batch_size == 0:
             raise ConfigError(
                 "dataset.max_tokens and dataset.batch_size are both 0: give one a limit."
             )
-        if self.long_examples not in LONG_EXAMPLE_POLICIES:
-            raise ConfigError(
-                f"dataset.long_examples must be one of {', '.join(LONG_EXAMPLE_POLICIES)}, "
-                f"got {self.long_examples!r}."
-            )
+        require_choice("dataset.long_examples", self.long_examples, LONG_EXAMPLE_POLICIES)
 
     def longest(self) -> tuple[int, int]:
         """Returns the most positions of a source and of a target; 0 for no limit."""

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_range
 
 JOIN = "join"
 
@@ -24,8 +25,7 @@ class PrepareOptions:
     shard: str = ""
 
     def __post_init__(self) -> None:
-        if self.num_workers < 1:
-            raise ConfigError(f"num_workers must be at least 1, got {self.num_workers}.")
+        require_range("num_workers", self.num_workers, least=1)
         if self.shard in ("", JOIN):
             return
         match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", self.shard)

@@ -11,6 +11,7 @@ from seqtrain.data.token_cuts import CutIndex, Cutter, EqualCutter, GreedyCutter
 from seqtrain.data.token_stream import IntArray, TokenStream
 from seqtrain.data.vocabulary import EOS
 from seqtrain.errors import ConfigError, DataError
+from seqtrain.option_checks import require_range
 
 BREAK_MODES = ("none", "complete", "complete_doc", "document", "eos")
 
@@ -55,8 +56,7 @@ class TokenBlocks(SequenceStore):
             raise ConfigError(
                 f"The mode of token blocks must be one of {', '.join(BREAK_MODES)}, got {mode!r}."
             )
-        if tokens_per_sample < 1:
-            raise ConfigError(f"tokens_per_sample must be at least 1, got {tokens_per_sample}.")
+        require_range("tokens_per_sample", tokens_per_sample, least=1)
         starts = None if document_starts is None else _with_end(document_starts, len(store))
         self.vocab_size = store.vocab_size
         self.stream = TokenStream(store, separator)

@@ -15,6 +15,7 @@ from seqtrain.data.shard_manifest import (
 from seqtrain.data.sharded_dataset import ShardedDataset
 from seqtrain.data.text.byte_streams import as_location
 from seqtrain.errors import ConfigError, DataError
+from seqtrain.option_checks import require_range
 
 MANIFEST_ENDING = ".json"
 
@@ -34,8 +35,7 @@ class ShardOptions:
     """Folder for copies of parts behind URLs; they stay there."""
 
     def __post_init__(self) -> None:
-        if self.max_open < 1:
-            raise ConfigError(f"task.shards.max_open must be at least 1, got {self.max_open}.")
+        require_range("task.shards.max_open", self.max_open, least=1)
 
 
 def open_training_shards(

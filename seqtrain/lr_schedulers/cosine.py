@@ -11,9 +11,9 @@ from seqtrain.lr_schedulers.warmup import (
     DescentConfig,
     descent_length,
     require_at_most_peak,
-    require_fraction,
     warmup_lr,
 )
+from seqtrain.option_checks import require_fields, require_range
 
 
 @dataclass(kw_only=True)
@@ -34,14 +34,13 @@ class CosineConfig(DescentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_fraction(self, "lr_shrink")
+        require_fields("lr_scheduler", self, "lr_shrink", above=0, most=1)
         if self.cycles < 0 or self.period_updates < 0:
             raise ConfigError(
                 f"lr_scheduler.cycles ({self.cycles}) and lr_scheduler.period_updates "
                 f"({self.period_updates}) must not be negative."
             )
-        if self.t_mult < 1.0 or not math.isfinite(self.t_mult):
-            raise ConfigError(f"lr_scheduler.t_mult must be at least 1, got {self.t_mult}.")
+        require_range("lr_scheduler.t_mult", self.t_mult, least=1)
         if self.cycles == 0 and not self.period_updates:
             raise ConfigError(
                 "lr_scheduler.cycles=0 goes on for ever: set lr_scheduler.period_updates."

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from seqtrain.errors import ConfigError
 from seqtrain.lr_schedulers.base import LRScheduler, register_lr_scheduler
 from seqtrain.lr_schedulers.warmup import (
     DescentConfig,
@@ -14,6 +13,7 @@ from seqtrain.lr_schedulers.warmup import (
     require_at_most_peak,
     warmup_lr,
 )
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -25,8 +25,7 @@ class CosineWarmupConfig(DescentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.cycles > 0 and math.isfinite(self.cycles)):
-            raise ConfigError(f"lr_scheduler.cycles must be above 0, got {self.cycles}.")
+        require_range("lr_scheduler.cycles", self.cycles, above=0)
 
 
 @dataclass(kw_only=True)
@@ -38,8 +37,7 @@ class CosineWarmupRestartsConfig(DescentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cycles < 1:
-            raise ConfigError(f"lr_scheduler.cycles must be at least 1, got {self.cycles}.")
+        require_range("lr_scheduler.cycles", self.cycles, least=1)
 
 
 class _CosineOfProgress(LRScheduler):

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.lr_schedulers.base import LRScheduler, LRSchedulerConfig, register_lr_scheduler
-from seqtrain.lr_schedulers.warmup import require_fraction, require_share
+from seqtrain.option_checks import require_choice, require_fields, require_range
 
 _MODES = ("triangular", "triangular2", "exp_range")
 
@@ -28,12 +28,9 @@ class TriangularConfig(LRSchedulerConfig):
     """The base rate shrinks with the peak."""
 
     def __post_init__(self) -> None:
-        require_share(self, "min_lr_scale")
-        require_fraction(self, "lr_shrink")
-        if self.period_updates < 2:
-            raise ConfigError(
-                f"lr_scheduler.period_updates must be at least 2, got {self.period_updates}."
-            )
+        require_fields("lr_scheduler", self, "min_lr_scale", least=0, most=1)
+        require_fields("lr_scheduler", self, "lr_shrink", above=0, most=1)
+        require_range("lr_scheduler.period_updates", self.period_updates, least=2)
 
 
 @dataclass(kw_only=True)
@@ -57,17 +54,14 @@ class CyclicConfig(LRSchedulerConfig):
     """The factor of exp_range, above 0 and at most 1."""
 
     def __post_init__(self) -> None:
-        require_share(self, "min_lr_scale")
-        require_fraction(self, "gamma")
+        require_fields("lr_scheduler", self, "min_lr_scale", least=0, most=1)
+        require_fields("lr_scheduler", self, "gamma", above=0, most=1)
         if self.up_updates < 1 or self.down_updates < 0:
             raise ConfigError(
                 f"lr_scheduler.up_updates ({self.up_updates}) must be at least 1, "
                 f"lr_scheduler.down_updates ({self.down_updates}) not negative."
             )
-        if self.mode not in _MODES:
-            raise ConfigError(
-                f"lr_scheduler.mode must be one of {', '.join(_MODES)}, got {self.mode!r}."
-            )
+        require_choice("lr_scheduler.mode", self.mode, _MODES)
 
 
 @register_lr_scheduler("triangular", config=TriangularConfig)

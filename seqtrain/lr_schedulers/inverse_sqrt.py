@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from seqtrain.errors import ConfigError
 from seqtrain.lr_schedulers.base import LRScheduler, register_lr_scheduler
 from seqtrain.lr_schedulers.warmup import WarmupConfig, warmup_lr
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -18,10 +18,7 @@ class InverseSqrtConfig(WarmupConfig):
     """Length of the linear ramp up to `optimizer.lr`, in updates; at least 1."""
 
     def __post_init__(self) -> None:
-        if self.warmup_updates < 1:
-            raise ConfigError(
-                f"lr_scheduler.warmup_updates must be at least 1, got {self.warmup_updates}."
-            )
+        require_range("lr_scheduler.warmup_updates", self.warmup_updates, least=1)
         super().__post_init__()
 
 

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.lr_schedulers.base import LRScheduler, LRSchedulerConfig, register_lr_scheduler
+from seqtrain.option_checks import require_choice, require_fields, require_range
 
 _SHAPES = ("cos", "linear")
 
@@ -31,20 +32,10 @@ class OneCycleConfig(LRSchedulerConfig):
     """The last rate is the first divided by this."""
 
     def __post_init__(self) -> None:
-        if self.total_updates < 0:
-            raise ConfigError(
-                f"lr_scheduler.total_updates must not be negative, got {self.total_updates}."
-            )
-        if not 0.0 <= self.pct_start <= 1.0:
-            raise ConfigError(f"lr_scheduler.pct_start must be from 0 to 1, got {self.pct_start}.")
-        if self.anneal_strategy not in _SHAPES:
-            raise ConfigError(
-                f"lr_scheduler.anneal_strategy must be cos or linear, got {self.anneal_strategy!r}."
-            )
-        for name in ("div_factor", "final_div_factor"):
-            value = getattr(self, name)
-            if not (value >= 1 and math.isfinite(value)):
-                raise ConfigError(f"lr_scheduler.{name} must be at least 1, got {value}.")
+        require_range("lr_scheduler.total_updates", self.total_updates, least=0)
+        require_range("lr_scheduler.pct_start", self.pct_start, least=0, most=1)
+        require_choice("lr_scheduler.anneal_strategy", self.anneal_strategy, _SHAPES)
+        require_fields("lr_scheduler", self, "div_factor", "final_div_factor", least=1)
 
 
 @register_lr_scheduler("one_cycle", config=OneCycleConfig)

@@ -9,9 +9,9 @@ from seqtrain.lr_schedulers.warmup import (
     DescentConfig,
     descent_length,
     require_at_most_peak,
-    require_not_negative,
     warmup_lr,
 )
+from seqtrain.option_checks import require_fields
 
 
 @dataclass(kw_only=True)
@@ -23,7 +23,7 @@ class PolynomialDecayConfig(DescentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_not_negative(self, "power")
+        require_fields("lr_scheduler", self, "power", least=0)
 
 
 @dataclass(kw_only=True)

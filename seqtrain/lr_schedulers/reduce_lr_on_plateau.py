@@ -11,10 +11,9 @@ from seqtrain.lr_schedulers.base import LRScheduler, register_lr_scheduler
 from seqtrain.lr_schedulers.warmup import (
     WarmupConfig,
     require_at_most_peak,
-    require_fraction,
-    require_not_negative,
     warmup_lr,
 )
+from seqtrain.option_checks import require_fields
 
 
 @dataclass(kw_only=True)
@@ -44,8 +43,8 @@ class ReduceLROnPlateauConfig(WarmupConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_fraction(self, "factor")
-        require_not_negative(self, "patience", "threshold", "cooldown", "min_lr")
+        require_fields("lr_scheduler", self, "factor", above=0, most=1)
+        require_fields("lr_scheduler", self, "patience", "threshold", "cooldown", "min_lr", least=0)
 
 
 @register_lr_scheduler("reduce_lr_on_plateau", config=ReduceLROnPlateauConfig)

@@ -11,10 +11,9 @@ from seqtrain.lr_schedulers.base import LRScheduler, register_lr_scheduler
 from seqtrain.lr_schedulers.warmup import (
     WarmupConfig,
     require_at_most_peak,
-    require_fraction,
-    require_not_negative,
     warmup_lr,
 )
+from seqtrain.option_checks import require_fields, require_range
 
 
 @dataclass(kw_only=True)
@@ -29,8 +28,8 @@ class FactorConfig(WarmupConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_fraction(self, "gamma")
-        require_not_negative(self, "min_lr")
+        require_fields("lr_scheduler", self, "gamma", above=0, most=1)
+        require_fields("lr_scheduler", self, "min_lr", least=0)
 
 
 @dataclass(kw_only=True)
@@ -45,10 +44,7 @@ class StepConfig(FactorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.step_updates < 1:
-            raise ConfigError(
-                f"lr_scheduler.step_updates must be at least 1, got {self.step_updates}."
-            )
+        require_range("lr_scheduler.step_updates", self.step_updates, least=1)
 
 
 @dataclass(kw_only=True)

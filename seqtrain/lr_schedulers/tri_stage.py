@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.lr_schedulers.base import LRScheduler, LRSchedulerConfig, register_lr_scheduler
-from seqtrain.lr_schedulers.warmup import require_fraction, require_not_negative
+from seqtrain.option_checks import require_fields
 
 
 @dataclass(kw_only=True)
@@ -33,9 +33,10 @@ class TriStageConfig(LRSchedulerConfig):
     """Rate at the end and after it, relative to `optimizer.lr`."""
 
     def __post_init__(self) -> None:
-        require_not_negative(self, "warmup_updates", "hold_updates", "decay_updates")
-        require_not_negative(self, "init_lr_scale")
-        require_fraction(self, "final_lr_scale")
+        counts = ("warmup_updates", "hold_updates", "decay_updates")
+        require_fields("lr_scheduler", self, *counts, least=0)
+        require_fields("lr_scheduler", self, "init_lr_scale", least=0)
+        require_fields("lr_scheduler", self, "final_lr_scale", above=0, most=1)
         if self.phase_ratio and (
             len(self.phase_ratio) != 3
             or min(self.phase_ratio) < 0

@@ -8,11 +8,11 @@ is their formula at n - 1. After the ramp that is the same rate. On the ramp the
 n - 1, so that their first update does nothing where the ramp begins with 0.
 """
 
-import math
 from dataclasses import dataclass
 
 from seqtrain.errors import ConfigError
 from seqtrain.lr_schedulers.base import LRSchedulerConfig
+from seqtrain.option_checks import require_fields
 
 
 @dataclass(kw_only=True)
@@ -26,7 +26,7 @@ class WarmupConfig(LRSchedulerConfig):
     """Rate that the ramp begins from; the first update is already one step above it."""
 
     def __post_init__(self) -> None:
-        require_not_negative(self, "warmup_updates", "warmup_init_lr")
+        require_fields("lr_scheduler", self, "warmup_updates", "warmup_init_lr", least=0)
 
 
 @dataclass(kw_only=True)
@@ -41,31 +41,7 @@ class DescentConfig(WarmupConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_not_negative(self, "decay_updates", "min_lr")
-
-
-def require_not_negative(config: LRSchedulerConfig, *names: str) -> None:
-    """Raises ConfigError if one of these fields is negative or not finite."""
-    for name in names:
-        value = getattr(config, name)
-        if not (value >= 0 and math.isfinite(value)):
-            raise ConfigError(f"lr_scheduler.{name} must be finite and not negative, got {value}.")
-
-
-def require_fraction(config: LRSchedulerConfig, *names: str) -> None:
-    """Raises ConfigError if one of these fields is not in (0, 1]."""
-    for name in names:
-        value = getattr(config, name)
-        if not 0.0 < value <= 1.0:
-            raise ConfigError(f"lr_scheduler.{name} must be above 0 and at most 1, got {value}.")
-
-
-def require_share(config: LRSchedulerConfig, *names: str) -> None:
-    """Raises ConfigError if one of these fields is not in [0, 1]."""
-    for name in names:
-        value = getattr(config, name)
-        if not 0.0 <= value <= 1.0:
-            raise ConfigError(f"lr_scheduler.{name} must be from 0 to 1, got {value}.")
+        require_fields("lr_scheduler", self, "decay_updates", "min_lr", least=0)
 
 
 def require_at_most_peak(config: LRSchedulerConfig, name: str, peak_lr: float) -> None:

@@ -10,9 +10,9 @@ from seqtrain.lr_schedulers.base import LRScheduler, register_lr_scheduler
 from seqtrain.lr_schedulers.warmup import (
     WarmupConfig,
     require_at_most_peak,
-    require_not_negative,
     warmup_lr,
 )
+from seqtrain.option_checks import require_choice, require_fields
 
 _SHAPES = ("linear", "cosine", "sqrt")
 
@@ -36,12 +36,8 @@ class WarmupStableDecayConfig(WarmupConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_not_negative(self, "stable_updates", "decay_updates", "min_lr")
-        if self.decay_shape not in _SHAPES:
-            raise ConfigError(
-                f"lr_scheduler.decay_shape must be one of {', '.join(_SHAPES)}, "
-                f"got {self.decay_shape!r}."
-            )
+        require_fields("lr_scheduler", self, "stable_updates", "decay_updates", "min_lr", least=0)
+        require_choice("lr_scheduler.decay_shape", self.decay_shape, _SHAPES)
 
 
 @register_lr_scheduler("warmup_stable_decay", config=WarmupStableDecayConfig)

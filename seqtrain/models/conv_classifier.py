@@ -9,15 +9,14 @@ from typing_extensions import override
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import ModelConfig, ModelContext, register_model
 from seqtrain.models.labelled_inputs import (
-    check_drop,
-    check_pooling,
-    check_positive,
+    POOLINGS,
     class_layer,
     pool,
 )
 from seqtrain.models.labelled_model import LabelledModel
 from seqtrain.modules.drop_path import DropPath, drop_path_rates
 from seqtrain.modules.dropout import Dropout
+from seqtrain.option_checks import require_choice, require_fields, require_range
 
 
 @dataclass(kw_only=True)
@@ -40,13 +39,12 @@ class ConvClassifierConfig(ModelConfig):
     """Probability that the last block is left out of an example; earlier ones less, linearly."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "num_layers", "kernel_size", "max_dilation"):
-            check_positive(name, getattr(self, name))
+        require_fields("model", self, "dim", "num_layers", "kernel_size", "max_dilation", least=1)
         if self.kernel_size % 2 == 0:
             raise ConfigError(f"model.kernel_size must be odd, got {self.kernel_size}.")
-        check_drop("dropout", self.dropout)
-        check_drop("drop_path", self.drop_path)
-        check_pooling(self.pooling)
+        require_range("model.dropout", self.dropout, least=0, below=1)
+        require_range("model.drop_path", self.drop_path, least=0, below=1)
+        require_choice("model.pooling", self.pooling, POOLINGS)
 
     def dilations(self) -> list[int]:
         """Returns the dilation of each block."""

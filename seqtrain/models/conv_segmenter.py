@@ -10,7 +10,7 @@ from typing_extensions import override
 from seqtrain.data.vocabulary import PADDING
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import Model, ModelConfig, ModelContext, ModelOutput, register_model
-from seqtrain.models.labelled_inputs import check_drop, check_positive, class_layer
+from seqtrain.models.labelled_inputs import class_layer
 from seqtrain.models.side_heads import AUXILIARY, SideHeads
 from seqtrain.modules.conv_levels import (
     Double,
@@ -21,6 +21,7 @@ from seqtrain.modules.conv_levels import (
 )
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
+from seqtrain.option_checks import require_fields, require_range
 
 
 @dataclass(kw_only=True)
@@ -45,11 +46,11 @@ class ConvSegmenterConfig(ModelConfig):
     """Tell which classes occur in the example, for criterion.presence_weight."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "max_dim", "num_levels", "num_blocks", "kernel_size"):
-            check_positive(name, getattr(self, name))
+        counts = ("dim", "max_dim", "num_levels", "num_blocks", "kernel_size")
+        require_fields("model", self, *counts, least=1)
         if self.kernel_size % 2 == 0:
             raise ConfigError(f"model.kernel_size must be odd, got {self.kernel_size}.")
-        check_drop("dropout", self.dropout)
+        require_range("model.dropout", self.dropout, least=0, below=1)
 
     def dims(self) -> list[int]:
         """Returns the channels of each level, the full resolution first."""

@@ -9,8 +9,10 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import ModelConfig, ModelContext, register_model
-from seqtrain.models.series_model import SeriesModel, check_window_norm, require_series
+from seqtrain.models.series_model import SeriesModel, require_series
 from seqtrain.modules.channel_linear import ChannelLinear
+from seqtrain.modules.window_norm import WINDOW_NORMS
+from seqtrain.option_checks import require_choice
 
 
 @dataclass(kw_only=True)
@@ -25,7 +27,7 @@ class DLinearConfig(ModelConfig):
     """What is taken from each window before and given back after: none, last or standard."""
 
     def __post_init__(self) -> None:
-        check_window_norm(self.window_norm)
+        require_choice("model.window_norm", self.window_norm, WINDOW_NORMS)
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ConfigError(
                 f"model.kernel_size must be odd and at least 1, got {self.kernel_size}."

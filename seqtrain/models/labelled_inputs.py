@@ -76,21 +76,3 @@ def pool(x: Tensor, padding_mask: Tensor, pooling: str) -> Tensor:
         return x.masked_fill(padding_mask[:, :, None], lowest).amax(dim=1)
     weights = (~padding_mask).to(x.dtype)
     return torch.bmm(weights[:, None], x)[:, 0] / weights.sum(dim=1, keepdim=True)
-
-
-def check_pooling(pooling: str) -> None:
-    """Raises ConfigError for an unknown pooling."""
-    if pooling not in POOLINGS:
-        raise ConfigError(f"model.pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}.")
-
-
-def check_drop(name: str, probability: float) -> None:
-    """Raises ConfigError unless a probability of dropping is at least 0 and below 1."""
-    if not 0.0 <= probability < 1.0:
-        raise ConfigError(f"model.{name} must be at least 0 and below 1, got {probability}.")
-
-
-def check_positive(name: str, value: int) -> None:
-    """Raises ConfigError unless a number is at least 1."""
-    if value < 1:
-        raise ConfigError(f"model.{name} must be at least 1, got {value}.")

@@ -22,6 +22,7 @@ from seqtrain.modules.attention import padding_bias
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
 from seqtrain.modules.lstm_layers import BidirectionalLayer, LSTMLayer
+from seqtrain.option_checks import require_choice, require_fields, require_range
 
 
 @dataclass(kw_only=True)
@@ -43,16 +44,9 @@ class LSTMConfig(ModelConfig):
     def __post_init__(self) -> None:
         if self.dim < 2 or self.dim % 2:
             raise ConfigError(f"model.dim must be even and at least 2, got {self.dim}.")
-        for name in ("encoder_layers", "decoder_layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"model.dropout must be at least 0 and below 1, got {self.dropout}.")
-        if self.share_embeddings not in SHARING_CHOICES:
-            raise ConfigError(
-                f"model.share_embeddings must be one of {', '.join(SHARING_CHOICES)}, "
-                f"got {self.share_embeddings!r}."
-            )
+        require_fields("model", self, "encoder_layers", "decoder_layers", least=1)
+        require_range("model.dropout", self.dropout, least=0, below=1)
+        require_choice("model.share_embeddings", self.share_embeddings, SHARING_CHOICES)
 
 
 @register_model("lstm", config=LSTMConfig)

@@ -9,14 +9,13 @@ from seqtrain.errors import ConfigError
 from seqtrain.models.base import ModelConfig, ModelContext, register_model
 from seqtrain.models.labelled_inputs import (
     POOLINGS,
-    check_drop,
-    check_positive,
     class_layer,
     pool,
 )
 from seqtrain.models.labelled_model import LabelledModel
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.lstm_layers import BidirectionalLayer
+from seqtrain.option_checks import require_range
 
 LAST = "last"
 
@@ -35,9 +34,9 @@ class LSTMClassifierConfig(ModelConfig):
     """On the input of every layer, and on the features."""
 
     def __post_init__(self) -> None:
-        check_positive("dim", self.dim)
-        check_positive("num_layers", self.num_layers)
-        check_drop("dropout", self.dropout)
+        require_range("model.dim", self.dim, least=1)
+        require_range("model.num_layers", self.num_layers, least=1)
+        require_range("model.dropout", self.dropout, least=0, below=1)
         if self.dim % 2:
             raise ConfigError(f"model.dim must be even, got {self.dim}.")
         if self.pooling not in (LAST, *POOLINGS):

@@ -22,6 +22,7 @@ from seqtrain.models.recurrent_decoding import RecurrentDecoding
 from seqtrain.modules.attention import padding_bias
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
+from seqtrain.option_checks import require_choice, require_fields, require_range
 
 State = dict[str, Tensor]
 
@@ -53,17 +54,17 @@ class InputFeedingLSTMConfig(ModelConfig):
     where widths allow it."""
 
     def __post_init__(self) -> None:
-        for name in ("encoder_dim", "encoder_hidden_dim", "decoder_dim", "decoder_hidden_dim",
-                     "output_dim", "num_layers"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"model.dropout must be at least 0 and below 1, got {self.dropout}.")
-        if self.share_embeddings not in SHARING_CHOICES:
-            raise ConfigError(
-                f"model.share_embeddings must be one of {', '.join(SHARING_CHOICES)}, "
-                f"got {self.share_embeddings!r}."
-            )
+        counts = (
+            "encoder_dim",
+            "encoder_hidden_dim",
+            "decoder_dim",
+            "decoder_hidden_dim",
+            "output_dim",
+            "num_layers",
+        )
+        require_fields("model", self, *counts, least=1)
+        require_range("model.dropout", self.dropout, least=0, below=1)
+        require_choice("model.share_embeddings", self.share_embeddings, SHARING_CHOICES)
         can_share = self.decoder_dim == self.output_dim and not self.output_bias
         if self.share_embeddings in ("decoder", "all") and not can_share:
             raise ConfigError(

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from seqtrain.errors import ConfigError
 from seqtrain.models.base import (
     DecoderModel,
     Decoding,
@@ -20,6 +19,7 @@ from seqtrain.models.recurrent_decoding import RecurrentDecoding
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.embedding import TokenEmbedding
 from seqtrain.modules.lstm_layers import LSTMLayer
+from seqtrain.option_checks import require_fields, require_range
 
 
 @dataclass(kw_only=True)
@@ -36,11 +36,8 @@ class LSTMLMConfig(ModelConfig):
     """One weight for embeddings and output layer."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"model.dropout must be at least 0 and below 1, got {self.dropout}.")
+        require_fields("model", self, "dim", "layers", least=1)
+        require_range("model.dropout", self.dropout, least=0, below=1)
 
 
 @register_model("lstm_lm", config=LSTMLMConfig)

@@ -7,8 +7,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from seqtrain.models.base import ModelConfig, ModelContext, register_model
-from seqtrain.models.series_model import SeriesModel, check_window_norm, require_series
+from seqtrain.models.series_model import SeriesModel, require_series
 from seqtrain.modules.channel_linear import ChannelLinear
+from seqtrain.modules.window_norm import WINDOW_NORMS
+from seqtrain.option_checks import require_choice
 
 
 @dataclass(kw_only=True)
@@ -22,7 +24,7 @@ class NLinearConfig(ModelConfig):
     standard (mean and deviation). With none it is the model `Linear` of the paper."""
 
     def __post_init__(self) -> None:
-        check_window_norm(self.window_norm)
+        require_choice("model.window_norm", self.window_norm, WINDOW_NORMS)
 
 
 @register_model("nlinear", config=NLinearConfig)

@@ -10,9 +10,7 @@ from typing_extensions import override
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import ModelConfig, ModelContext, register_model
 from seqtrain.models.labelled_inputs import (
-    check_drop,
-    check_pooling,
-    check_positive,
+    POOLINGS,
     class_layer,
     pool,
 )
@@ -22,6 +20,7 @@ from seqtrain.modules.drop_path import DropPath, drop_path_rates
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.positions import build_positions
 from seqtrain.modules.transformer_layers import EncoderLayer, LayerOptions
+from seqtrain.option_checks import require_choice, require_fields
 
 
 @dataclass(kw_only=True)
@@ -57,8 +56,8 @@ class PatchTransformerConfig(ModelConfig):
     """Probability that the last layer is left out of an example; earlier ones less, linearly."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "ffn_dim", "num_heads", "num_layers", "patch_length"):
-            check_positive(name, getattr(self, name))
+        counts = ("dim", "ffn_dim", "num_heads", "num_layers", "patch_length")
+        require_fields("model", self, *counts, least=1)
         if self.dim % self.num_heads:
             raise ConfigError(
                 f"model.dim ({self.dim}) must be a multiple of model.num_heads ({self.num_heads})."
@@ -68,11 +67,9 @@ class PatchTransformerConfig(ModelConfig):
                 "model.patch_stride must be from 0 to model.patch_length "
                 f"({self.patch_length}), got {self.patch_stride}."
             )
-        if self.activation not in ("gelu", "relu"):
-            raise ConfigError(f"model.activation must be gelu or relu, got {self.activation!r}.")
-        for name in ("dropout", "attention_dropout", "drop_path"):
-            check_drop(name, getattr(self, name))
-        check_pooling(self.pooling)
+        require_choice("model.activation", self.activation, ("gelu", "relu"))
+        require_fields("model", self, "dropout", "attention_dropout", "drop_path", least=0, below=1)
+        require_choice("model.pooling", self.pooling, POOLINGS)
 
     @property
     def stride(self) -> int:

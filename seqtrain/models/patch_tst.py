@@ -13,11 +13,12 @@ from seqtrain.models.base import ModelConfig, ModelContext, register_model
 from seqtrain.models.series_model import (
     SeriesModel,
     check_attention_sizes,
-    check_window_norm,
     require_series,
 )
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.transformer_layers import EncoderLayer, LayerOptions
+from seqtrain.modules.window_norm import WINDOW_NORMS
+from seqtrain.option_checks import require_choice, require_range
 
 NORMS = ("none", "layer")
 
@@ -49,17 +50,13 @@ class PatchTSTConfig(ModelConfig):
     """What is taken from each window before and given back after: none, last or standard."""
 
     def __post_init__(self) -> None:
-        check_window_norm(self.window_norm)
+        require_choice("model.window_norm", self.window_norm, WINDOW_NORMS)
         counts = {
             name: getattr(self, name) for name in ("patch_size", "stride", "ffn_dim", "num_layers")
         }
         check_attention_sizes(self.dim, self.num_heads, counts, self.dropout)
-        if self.norm not in NORMS:
-            raise ConfigError(f"model.norm must be one of {', '.join(NORMS)}, got {self.norm!r}.")
-        if not 0.0 <= self.head_dropout < 1.0:
-            raise ConfigError(
-                f"model.head_dropout must be at least 0 and below 1, got {self.head_dropout}."
-            )
+        require_choice("model.norm", self.norm, NORMS)
+        require_range("model.head_dropout", self.head_dropout, least=0, below=1)
 
 
 @register_model("patch_tst", config=PatchTSTConfig)

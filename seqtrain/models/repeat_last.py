@@ -10,6 +10,7 @@ from typing_extensions import override
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import ModelConfig, ModelContext, register_model
 from seqtrain.models.series_model import SeriesModel, require_series
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -20,8 +21,7 @@ class RepeatLastConfig(ModelConfig):
     """Rows that are repeated: 1 for the last value, 24 for the last day of hourly data."""
 
     def __post_init__(self) -> None:
-        if self.season < 1:
-            raise ConfigError(f"model.season must be at least 1, got {self.season}.")
+        require_range("model.season", self.season, least=1)
 
 
 @register_model("repeat_last", config=RepeatLastConfig)

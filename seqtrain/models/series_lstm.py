@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from seqtrain.errors import ConfigError
 from seqtrain.models.base import ModelConfig, ModelContext, register_model
-from seqtrain.models.series_model import SeriesModel, check_window_norm, require_series
+from seqtrain.models.series_model import SeriesModel, require_series
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.lstm_layers import LSTMLayer
+from seqtrain.modules.window_norm import WINDOW_NORMS
+from seqtrain.option_checks import require_choice, require_fields, require_range
 
 
 @dataclass(kw_only=True)
@@ -28,12 +29,9 @@ class SeriesLSTMConfig(ModelConfig):
     """What is taken from each window before and given back after: none, last or standard."""
 
     def __post_init__(self) -> None:
-        check_window_norm(self.window_norm)
-        for name in ("dim", "num_layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"model.dropout must be at least 0 and below 1, got {self.dropout}.")
+        require_choice("model.window_norm", self.window_norm, WINDOW_NORMS)
+        require_fields("model", self, "dim", "num_layers", least=1)
+        require_range("model.dropout", self.dropout, least=0, below=1)
 
 
 @register_model("series_lstm", config=SeriesLSTMConfig)

@@ -9,6 +9,7 @@ from typing_extensions import override
 from seqtrain.errors import ConfigError
 from seqtrain.models.base import Model, ModelConfig, ModelContext, ModelOutput
 from seqtrain.modules.window_norm import WINDOW_NORMS, normalize_window
+from seqtrain.option_checks import require_choice, require_range
 
 
 class SeriesModel(Model):
@@ -82,7 +83,7 @@ class SeriesAttentionConfig(ModelConfig):
     """What is taken from each window before and given back after: none, last or standard."""
 
     def __post_init__(self) -> None:
-        check_window_norm(self.window_norm)
+        require_choice("model.window_norm", self.window_norm, WINDOW_NORMS)
         counts = {name: getattr(self, name) for name in ("ffn_dim", "num_layers")}
         check_attention_sizes(self.dim, self.num_heads, counts, self.dropout)
 
@@ -92,25 +93,15 @@ def require_series(model: str, context: ModelContext) -> None:
     context.require(model, "look_back", "horizon", "num_channels")
 
 
-def check_window_norm(window_norm: str) -> None:
-    """Raises ConfigError for a normalisation that is not known."""
-    if window_norm not in WINDOW_NORMS:
-        raise ConfigError(
-            f"model.window_norm must be one of {', '.join(WINDOW_NORMS)}, got {window_norm!r}."
-        )
-
-
 def check_attention_sizes(dim: int, num_heads: int, counts: dict[str, int], dropout: float) -> None:
     """Raises ConfigError for sizes that no layers of attention can have."""
     for name, value in counts.items():
-        if value < 1:
-            raise ConfigError(f"model.{name} must be at least 1, got {value}.")
+        require_range(f"model.{name}", value, least=1)
     if num_heads < 1 or dim < 1 or dim % num_heads:
         raise ConfigError(
             f"model.dim ({dim}) must be a positive multiple of model.num_heads ({num_heads})."
         )
-    if not 0.0 <= dropout < 1.0:
-        raise ConfigError(f"model.dropout must be at least 0 and below 1, got {dropout}.")
+    require_range("model.dropout", dropout, least=0, below=1)
 
 
 def _same(values: Tensor) -> Tensor:

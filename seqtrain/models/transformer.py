@@ -37,6 +37,7 @@ from seqtrain.modules.transformer_layers import (
     EncoderLayer,
     LayerOptions,
 )
+from seqtrain.option_checks import require, require_choice, require_fields
 
 
 @dataclass(kw_only=True)
@@ -78,19 +79,17 @@ class TransformerConfig(ModelConfig):
     memory, about a third more time, the same bits."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "ffn_dim", "num_heads", "max_positions"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
-        for name in ("encoder_layers", "decoder_layers"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
-        for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
-            p = getattr(self, name)
-            _check(0.0 <= p < 1.0, name, p, "be at least 0 and below 1")
+        sizes = ("dim", "ffn_dim", "num_heads", "max_positions", "encoder_layers", "decoder_layers")
+        require_fields("model", self, *sizes, least=1)
+        shares = ("dropout", "attention_dropout", "activation_dropout", "layer_drop")
+        require_fields("model", self, *shares, least=0, below=1)
+        is_divided = self.dim % 2 == 0 and self.dim % self.num_heads == 0
         heads = f"be even and a multiple of model.num_heads ({self.num_heads})"
-        _check(self.dim % 2 == 0 and self.dim % self.num_heads == 0, "dim", self.dim, heads)
-        _check_choice("activation", self.activation, list(ACTIVATIONS))
-        _check_choice("norm", self.norm, ["pre", "post"])
-        _check_choice("share_embeddings", self.share_embeddings, list(SHARING_CHOICES))
-        _check_choice("positions", self.positions, ["auto", *POSITION_KINDS])
+        require(is_divided, "model.dim", self.dim, heads)
+        require_choice("model.activation", self.activation, ACTIVATIONS)
+        require_choice("model.norm", self.norm, ("pre", "post"))
+        require_choice("model.share_embeddings", self.share_embeddings, SHARING_CHOICES)
+        require_choice("model.positions", self.positions, ("auto", *POSITION_KINDS))
 
     @property
     def position_kind(self) -> str:
@@ -98,15 +97,6 @@ class TransformerConfig(ModelConfig):
         if self.positions != "auto":
             return self.positions
         return "fairseq" if self.norm == "pre" else "marian"
-
-
-def _check(is_right: bool, name: str, value: object, demand: str) -> None:
-    if not is_right:
-        raise ConfigError(f"model.{name} must {demand}, got {value}.")
-
-
-def _check_choice(name: str, value: str, choices: list[str]) -> None:
-    _check(value in choices, name, repr(value), f"be one of {', '.join(choices)}")
 
 
 @register_model("transformer", config=TransformerConfig)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seqtrain.errors import ConfigError, DataError
+from seqtrain.errors import DataError
 from seqtrain.models.base import ModelConfig, ModelContext
 from seqtrain.modules.beam_cache import BeamCache
 from seqtrain.modules.dropout import Dropout
@@ -17,6 +17,7 @@ from seqtrain.modules.norms import NORM_TYPES, build_norm
 from seqtrain.modules.positions import LearnedPositions, Positions, build_positions
 from seqtrain.modules.rotary import RotaryPositions
 from seqtrain.modules.self_attention_layer import SelfAttentionLayer, SelfAttentionOptions
+from seqtrain.option_checks import require, require_choice, require_fields, require_range
 
 POSITION_CHOICES = ("rotary", "learned", "sinusoidal", "none")
 EMBEDDING_STD = 0.02
@@ -68,33 +69,27 @@ class TransformerStackConfig(ModelConfig):
     memory, about a third more time, the same bits."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "num_heads", "layers", "max_positions"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
-        for name in ("ffn_dim", "num_key_heads"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "not be negative")
-        for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
-            p = getattr(self, name)
-            _check(0.0 <= p < 1.0, name, p, "be at least 0 and below 1")
-        _check(self.rotary_base > 1.0, "rotary_base", self.rotary_base, "be above 1")
-        for name, choices in (
-            ("activation", FEED_FORWARD_ACTIVATIONS),
-            ("norm", ("pre", "post")),
-            ("norm_type", NORM_TYPES),
-            ("positions", POSITION_CHOICES),
-        ):
-            value = getattr(self, name)
-            _check(value in choices, name, repr(value), f"be one of {', '.join(choices)}")
+        require_fields("model", self, "dim", "num_heads", "layers", "max_positions", least=1)
+        require_fields("model", self, "ffn_dim", "num_key_heads", least=0)
+        shares = ("dropout", "attention_dropout", "activation_dropout", "layer_drop")
+        require_fields("model", self, *shares, least=0, below=1)
+        require_range("model.rotary_base", self.rotary_base, above=1)
+        require_choice("model.activation", self.activation, FEED_FORWARD_ACTIVATIONS)
+        require_choice("model.norm", self.norm, ("pre", "post"))
+        require_choice("model.norm_type", self.norm_type, NORM_TYPES)
+        require_choice("model.positions", self.positions, POSITION_CHOICES)
         self._check_heads()
 
     def _check_heads(self) -> None:
         heads, key_heads = self.num_heads, self.key_heads
         demand = f"be even and a multiple of model.num_heads ({heads})"
-        _check(self.dim % 2 == 0 and self.dim % heads == 0, "dim", self.dim, demand)
+        is_divided = self.dim % 2 == 0 and self.dim % heads == 0
+        require(is_divided, "model.dim", self.dim, demand)
         demand = f"divide model.num_heads ({heads})"
-        _check(heads % key_heads == 0, "num_key_heads", key_heads, demand)
+        require(heads % key_heads == 0, "model.num_key_heads", key_heads, demand)
         demand = f"be an even multiple of model.num_heads ({heads}) with rotary positions"
         is_even = self.positions != "rotary" or (self.dim // heads) % 2 == 0
-        _check(is_even, "dim", self.dim, demand)
+        require(is_even, "model.dim", self.dim, demand)
 
     @property
     def key_heads(self) -> int:
@@ -124,11 +119,6 @@ class TransformerStackConfig(ModelConfig):
             pre_norm=self.norm == "pre",
             has_bias=self.bias,
         )
-
-
-def _check(is_right: bool, name: str, value: object, demand: str) -> None:
-    if not is_right:
-        raise ConfigError(f"model.{name} must {demand}, got {value}.")
 
 
 class TransformerStack(nn.Module):

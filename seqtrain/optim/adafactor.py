@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from typing_extensions import override
 
-from seqtrain.errors import ConfigError
 from seqtrain.optim.base import OptimizerConfig, OptimizerWrapper, register_optimizer
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -32,14 +32,9 @@ class AdafactorConfig(OptimizerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.decay_rate > 0:
-            raise ConfigError(f"optimizer.decay_rate must not be positive, got {self.decay_rate}.")
-        if self.eps < 0:
-            raise ConfigError(f"optimizer.eps must not be negative, got {self.eps}.")
-        if self.clip_threshold < 1:
-            raise ConfigError(
-                f"optimizer.clip_threshold must be at least 1, got {self.clip_threshold}."
-            )
+        require_range("optimizer.decay_rate", self.decay_rate, most=0)
+        require_range("optimizer.eps", self.eps, least=0)
+        require_range("optimizer.clip_threshold", self.clip_threshold, least=1)
 
 
 @register_optimizer("adafactor", config=AdafactorConfig)

@@ -9,6 +9,7 @@ from typing_extensions import override
 from seqtrain.errors import ConfigError
 from seqtrain.optim.base import OptimizerConfig, OptimizerWrapper, register_optimizer
 from seqtrain.optim.lean_adam import LeanAdam, LeanAdamW
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -27,8 +28,7 @@ class MomentsConfig(OptimizerConfig):
             raise ConfigError(
                 f"optimizer.betas must be two numbers of [0, 1), got {list(self.betas)}."
             )
-        if not self.eps >= 0.0:
-            raise ConfigError(f"optimizer.eps must not be negative, got {self.eps}.")
+        require_range("optimizer.eps", self.eps, least=0)
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from seqtrain.checkpoint.spread_state import leaf_of, part_of
 from seqtrain.distributed.blocks import local_part
-from seqtrain.errors import CheckpointError, ConfigError
+from seqtrain.errors import CheckpointError
+from seqtrain.option_checks import require_choice, require_range
 
 KINDS = ("none", "ema", "swa")
 NO_MASTERS: Mapping[Tensor, Tensor] = MappingProxyType({})
@@ -40,14 +41,10 @@ class AveragingConfig:
     """The weights enter the average every so many updates."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(f"ema.kind must be one of {', '.join(KINDS)}, got {self.kind!r}.")
-        if not 0.0 <= self.decay < 1.0:
-            raise ConfigError(f"ema.decay must be at least 0 and below 1, got {self.decay}.")
-        if self.start_update < 0:
-            raise ConfigError(f"ema.start_update must not be negative, got {self.start_update}.")
-        if self.interval < 1:
-            raise ConfigError(f"ema.interval must be at least 1, got {self.interval}.")
+        require_choice("ema.kind", self.kind, KINDS)
+        require_range("ema.decay", self.decay, least=0, below=1)
+        require_range("ema.start_update", self.start_update, least=0)
+        require_range("ema.interval", self.interval, least=1)
 
 
 class WeightAverage:

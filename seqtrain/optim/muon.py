@@ -10,6 +10,7 @@ from seqtrain.errors import ConfigError
 from seqtrain.optim.adam import MomentsConfig
 from seqtrain.optim.base import OptimizerWrapper, register_optimizer
 from seqtrain.optim.groups import matches_any
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -51,10 +52,8 @@ class MuonConfig(MomentsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.momentum < 1.0:
-            raise ConfigError(f"optimizer.momentum must be in [0, 1), got {self.momentum}.")
-        if not 1 <= self.ns_steps < 100:
-            raise ConfigError(f"optimizer.ns_steps must be from 1 to 99, got {self.ns_steps}.")
+        require_range("optimizer.momentum", self.momentum, least=0, below=1)
+        require_range("optimizer.ns_steps", self.ns_steps, least=1, most=99)
 
 
 @register_optimizer("muon", config=MuonConfig)

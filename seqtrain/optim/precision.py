@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqtrain.errors import ConfigError
 from seqtrain.optim.loss_scaling import LossScaler
+from seqtrain.option_checks import require_choice, require_range
 
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,22 +44,15 @@ class PrecisionConfig:
     a probe finds it as exact as float32 should be. The two round differently."""
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("fp32", *_AUTOCAST_DTYPES):
-            raise ConfigError(f"precision.dtype must be fp32, bf16 or fp16, got {self.dtype!r}.")
-        if self.parameters not in ("fp32", "bf16"):
-            raise ConfigError(
-                f"precision.parameters must be fp32 or bf16, got {self.parameters!r}."
-            )
+        require_choice("precision.dtype", self.dtype, ("fp32", *_AUTOCAST_DTYPES))
+        require_choice("precision.parameters", self.parameters, ("fp32", "bf16"))
         if self.parameters == "bf16" and self.dtype != "bf16":
             raise ConfigError(
                 f"precision.parameters=bf16 needs precision.dtype=bf16, got {self.dtype}: products "
                 "of bfloat16 matrices are taken in bfloat16."
             )
         self._check_scaling()
-        if self.cpu_products not in ("auto", "onednn", "mkl"):
-            raise ConfigError(
-                f"precision.cpu_products must be auto, onednn or mkl, got {self.cpu_products!r}."
-            )
+        require_choice("precision.cpu_products", self.cpu_products, ("auto", "onednn", "mkl"))
 
     def _check_scaling(self) -> None:
         if not 0.0 < self.min_scale <= self.init_scale < math.inf:
@@ -66,10 +60,7 @@ class PrecisionConfig:
                 f"precision.min_scale ({self.min_scale}) must be positive and at most "
                 f"precision.init_scale ({self.init_scale})."
             )
-        if self.scale_window < 1:
-            raise ConfigError(
-                f"precision.scale_window must be at least 1, got {self.scale_window}."
-            )
+        require_range("precision.scale_window", self.scale_window, least=1)
 
 
 class Precision:

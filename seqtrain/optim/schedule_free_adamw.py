@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from seqtrain.errors import ConfigError
 from seqtrain.optim.adam import MomentsConfig
 from seqtrain.optim.base import OptimizerWrapper, register_optimizer
 from seqtrain.optim.list_optimizer import ListOptimizer
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -32,8 +32,7 @@ class ScheduleFreeAdamWConfig(MomentsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.betas[0] > 0:
-            raise ConfigError(f"optimizer.betas[0] must be above 0, got {self.betas[0]}.")
+        require_range("optimizer.betas[0]", self.betas[0], above=0)
 
 
 @register_optimizer("schedule_free_adamw", config=ScheduleFreeAdamWConfig)

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from seqtrain.errors import ConfigError
 from seqtrain.optim.base import OptimizerConfig, OptimizerWrapper, register_optimizer
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -26,8 +27,7 @@ class SGDConfig(OptimizerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.momentum < 1.0:
-            raise ConfigError(f"optimizer.momentum must be in [0, 1), got {self.momentum}.")
+        require_range("optimizer.momentum", self.momentum, least=0, below=1)
         if self.nesterov and not self.momentum:
             raise ConfigError("optimizer.nesterov needs optimizer.momentum above 0.")
 
@@ -44,8 +44,7 @@ class NAGConfig(OptimizerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 < self.momentum < 1.0:
-            raise ConfigError(f"optimizer.momentum must be in (0, 1), got {self.momentum}.")
+        require_range("optimizer.momentum", self.momentum, above=0, below=1)
 
 
 @register_optimizer("sgd", config=SGDConfig)

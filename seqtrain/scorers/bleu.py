@@ -5,7 +5,8 @@ from functools import partial
 
 from sacrebleu.metrics.bleu import BLEU
 
-from seqtrain.errors import ConfigError, MachineError
+from seqtrain.errors import MachineError
+from seqtrain.option_checks import require_choice
 from seqtrain.scorers.base import ScorerConfig, register_scorer
 from seqtrain.scorers.sacrebleu_metric import SacrebleuScorer
 
@@ -23,10 +24,7 @@ class BleuConfig(ScorerConfig):
     """Whether case is ignored."""
 
     def __post_init__(self) -> None:
-        if self.tokenize not in TOKENIZERS:
-            raise ConfigError(
-                f"scorer.tokenize must be one of {', '.join(TOKENIZERS)}, got {self.tokenize!r}."
-            )
+        require_choice("scorer.tokenize", self.tokenize, TOKENIZERS)
 
 
 @register_scorer("bleu", config=BleuConfig)

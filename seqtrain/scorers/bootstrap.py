@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_range
 from seqtrain.scorers.base import Scorer
 from seqtrain.scorers.references import check_references
 
@@ -60,8 +60,7 @@ def paired_bootstrap(
         ConfigError: Too few resamples.
         DataError: The texts do not fit together.
     """
-    if num_resamples < 1:
-        raise ConfigError(f"resamples must be at least 1, got {num_resamples}.")
+    require_range("resamples", num_resamples, least=1)
     check_references(first, references)
     check_references(second, references)
     observed = [scorer.score(texts, references) for texts in (first, second)]

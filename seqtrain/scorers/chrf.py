@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sacrebleu.metrics.chrf import CHRF
 
-from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_range
 from seqtrain.scorers.base import ScorerConfig, register_scorer
 from seqtrain.scorers.sacrebleu_metric import SacrebleuScorer
 
@@ -20,8 +20,7 @@ class ChrfConfig(ScorerConfig):
     """Whether case is ignored."""
 
     def __post_init__(self) -> None:
-        if self.word_order < 0:
-            raise ConfigError(f"scorer.word_order must not be negative, got {self.word_order}.")
+        require_range("scorer.word_order", self.word_order, least=0)
 
 
 @register_scorer("chrf", config=ChrfConfig)

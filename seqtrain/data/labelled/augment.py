@@ -10,6 +10,7 @@ from typing_extensions import override
 from seqtrain.data.labelled.dataset import ExampleTransform
 from seqtrain.data.labelled.store import Example
 from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_range
 
 Series = npt.NDArray[np.float32]
 Change = Callable[[Series, float, np.random.Generator], Series]
@@ -37,10 +38,8 @@ class RandAugment(ExampleTransform):
             raise ConfigError(
                 f"task.augment has no {unknown[0]!r}. Known: {', '.join(sorted(CHANGES))}."
             )
-        if not 0.0 <= self.strength <= 1.0:
-            raise ConfigError(f"task.augment_strength must be 0 to 1, got {self.strength}.")
-        if self.count < 0:
-            raise ConfigError(f"task.augment_count must not be negative, got {self.count}.")
+        require_range("task.augment_strength", self.strength, least=0, most=1)
+        require_range("task.augment_count", self.count, least=0)
 
     @override
     def __call__(self, example: Example, generator: np.random.Generator) -> Example:

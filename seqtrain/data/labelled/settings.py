@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from seqtrain.data.text.byte_streams import Location
 from seqtrain.data.tokenizers.base import TokenizerConfig
 from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_choice
 
 TRAIN = "train"
 SCALES = ("standard", "none")
@@ -34,8 +35,7 @@ class LabelledSettings:
     classes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise ConfigError(f"task.scale must be one of {', '.join(SCALES)}, got {self.scale!r}.")
+        require_choice("task.scale", self.scale, SCALES)
         if len(set(self.classes)) != len(self.classes):
             raise ConfigError(f"task.classes names a class twice: {', '.join(self.classes)}.")
         if TRAIN not in self.files:

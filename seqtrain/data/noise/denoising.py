@@ -12,6 +12,7 @@ from seqtrain.data.noise.spans import Spans, limit_spans, place_spans, split_eve
 from seqtrain.data.noise.word_marks import BoolArray, WordMarks
 from seqtrain.data.vocabulary import EOS
 from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_fields
 
 
 @dataclass(kw_only=True)
@@ -43,16 +44,11 @@ class DenoisingConfig:
     """Of span_corruption: most spans in an example."""
 
     def __post_init__(self) -> None:
-        for name in ("infill", "mask", "delete", "rotate"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"noise.{name} must be from 0 to 1, got {getattr(self, name)}.")
+        require_fields("noise", self, "infill", "mask", "delete", "rotate", least=0, most=1)
         if not 0.0 < self.density < 1.0:
             raise ConfigError(f"noise.density must be between 0 and 1, got {self.density}.")
-        for name in ("poisson_lambda", "mean_span", "num_sentinels"):
-            if not 1 <= getattr(self, name) <= 1000:
-                raise ConfigError(
-                    f"noise.{name} must be from 1 to 1000, got {getattr(self, name)}."
-                )
+        counts = ("poisson_lambda", "mean_span", "num_sentinels")
+        require_fields("noise", self, *counts, least=1, most=1000)
 
     @property
     def num_extra_symbols(self) -> int:

@@ -11,6 +11,7 @@ from seqtrain.data.noise.spans import limit_spans, place_spans
 from seqtrain.data.noise.word_marks import BoolArray, WordMarks
 from seqtrain.data.vocabulary import SPECIALS
 from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_choice, require_fields, require_range
 
 IntArray = npt.NDArray[np.int64]
 UNITS = ("token", "word", "span")
@@ -35,23 +36,15 @@ class MaskingConfig:
     """Of spans: most symbols."""
 
     def __post_init__(self) -> None:
-        for name in ("rate", "unchanged", "random"):
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise ConfigError(f"masking.{name} must be from 0 to 1, got {value}.")
+        require_fields("masking", self, "rate", "unchanged", "random", least=0, most=1)
         if self.unchanged + self.random > 1.0:
             raise ConfigError(
                 f"masking.unchanged={self.unchanged} and masking.random={self.random} are more "
                 "than 1 together."
             )
-        if self.units not in UNITS:
-            raise ConfigError(
-                f"masking.units must be one of {', '.join(UNITS)}, got {self.units!r}."
-            )
-        if not 0.0 < self.span_p <= 1.0:
-            raise ConfigError(f"masking.span_p must be above 0 and at most 1, got {self.span_p}.")
-        if self.longest_span < 1:
-            raise ConfigError(f"masking.longest_span must be at least 1, got {self.longest_span}.")
+        require_choice("masking.units", self.units, UNITS)
+        require_range("masking.span_p", self.span_p, above=0, most=1)
+        require_range("masking.longest_span", self.longest_span, least=1)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from seqtrain.errors import CheckpointError, ConfigError, DataError
+from seqtrain.errors import CheckpointError, DataError
+from seqtrain.option_checks import require_choice
 
 FloatArray = npt.NDArray[np.float64]
 KINDS = ("standard", "min_max", "none")
@@ -39,8 +40,7 @@ class SeriesScaler:
             ConfigError: The kind is not known.
             DataError: A channel has no value in these rows.
         """
-        if kind not in KINDS:
-            raise ConfigError(f"task.scaler must be one of {', '.join(KINDS)}, got {kind!r}.")
+        require_choice("task.scaler", kind, KINDS)
         empty = np.flatnonzero(np.isnan(values).all(axis=0))
         if len(empty):
             raise DataError(
