@@ -21,9 +21,9 @@ from typing import Any
 from seqtrain.plugins import import_built_ins
 from seqtrain.registry import Entry, Registry, registries
 from seqtrain.training.run_config import RunConfig
-from seqtrain_cli.described_fields import DescribedField, described_fields
+from seqtrain_cli.described_fields import DescribedField, described_fields, run_sections
 from seqtrain_cli.fairseq_flags import INSTEAD, KEYS, SWITCH_VALUES
-from seqtrain_cli.info_pages import provider, sections
+from seqtrain_cli.info_pages import provider
 
 ROOT = Path(__file__).resolve().parent.parent
 FROM_FAIRSEQ = ROOT / "docs/from_fairseq.md"
@@ -41,6 +41,8 @@ def on_files(files: Any, config: Any) -> Any:
     for source, address in adopted().items():
         pages[address] = (ROOT / source).read_text(encoding="utf-8")
     for address, content in pages.items():
+        if (of_clone := files.get_file_from_path(address)) is not None:
+            files.remove(of_clone)  # it stands in for the page where no site is built
         files.append(File.generated(config, address, content=content))
     return files
 
@@ -153,7 +155,7 @@ def _settings() -> Iterator[str]:
     yield "## Outside of sections\n"
     fields = described_fields(RunConfig())
     yield from _table(f for f in fields if "." not in f.key and f.key not in registries())
-    for name, config in sections().items():
+    for name, config in run_sections().items():
         yield f"## {name}\n\n{_text((inspect.getdoc(config) or '').partition(chr(10) * 2)[0])}\n"
         yield from _table(described_fields(config, f"{name}."))
 

@@ -6,11 +6,12 @@ import difflib
 import inspect
 import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from seqtrain.errors import ConfigError
 
@@ -38,6 +39,10 @@ def parse_section(defaults: C, section: Mapping[str, Any], key: str) -> C:
         return OmegaConf.to_object(merged)  # type: ignore[return-value] # it is of the same class
     except OmegaConfBaseException as error:
         full_key = ".".join(part for part in (key, error.full_key) if part)
+        schema = error.object_type
+        if isinstance(error, ConfigKeyError | ConfigAttributeError) and is_dataclass(schema):
+            known = [field.name for field in dataclasses.fields(schema)]
+            raise ConfigError(unknown_key_message(full_key, str(error.key), known)) from error
         raise ConfigError(f"{full_key}: {_first_line(error)}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -17,6 +17,10 @@ class UnknownNameError(ConfigError, LookupError):
     """A component name that is not registered. The message lists the choices."""
 
 
+class UnfitModelError(ConfigError):
+    """A model that needs what the task does not have. The message names what."""
+
+
 class DataError(SeqtrainError, ValueError):
     """Data that cannot be used. The message names the file and the position."""
 

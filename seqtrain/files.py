@@ -50,6 +50,12 @@ def record(path: Path, text: str) -> None:
         ) from error
 
 
+def as_typed(path: Path) -> Path:
+    """Returns a path as people type it: from the working folder, where it lies in it."""
+    here, whole = Path.cwd(), path.absolute()
+    return whole.relative_to(here) if whole.is_relative_to(here) else path
+
+
 def temporary_name(name: str) -> str:
     """Returns a name that nothing else has, for what will be renamed to `name` when complete."""
     return f".tmp-{name}-{uuid.uuid4().hex}"

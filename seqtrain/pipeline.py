@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -40,6 +40,7 @@ from seqtrain.training.answers.trained_model import (
 )
 from seqtrain.training.build import choose_device
 from seqtrain.training.evaluator import Evaluation, Evaluator
+from seqtrain.training.pass_progress import PassProgress
 from seqtrain.training.run_config import RunConfig
 from seqtrain.training.session import train_run
 from seqtrain.training.train_loop import TrainResult
@@ -90,6 +91,8 @@ class Pipeline:
     """For generation.lm_weight."""
     at_once: int = LEAST_AT_ONCE
     """Lines, or examples of a split, that are worked on together."""
+    progress: PassProgress = field(default_factory=PassProgress)
+    """Shows people how far a pass over examples is; nothing by itself."""
 
     def translate(
         self,
@@ -302,7 +305,11 @@ class Pipeline:
     def task_with_data(self) -> Task:
         """Returns the task with the data that `task.data` names, after a check of its symbols."""
         cls = TASKS.get(self.config.task.name).cls
-        task: Task = cls.load(self.config.task, self.config.seed)
+        try:
+            task: Task = cls.load(self.config.task, self.config.seed)
+        except (ConfigError, DataError) as error:
+            reason = f"{error} For a trained model, name the prepared folder with data=FOLDER."
+            raise type(error)(reason) from error
         require_same_symbols(self.task, task, self.config.task.data or "The text of the run")
         return task
 
@@ -323,6 +330,7 @@ class Pipeline:
             collectives=Collectives(),
             ensemble=[other.model for other in self.others],
             language_model=self.language_model.model if self.language_model else None,
+            progress=self.progress,
         )
 
 
@@ -358,7 +366,7 @@ def load(
     read = partial(read_trained, device=choose_device(device))
     first, others = read(paths[0], data=data), [read(each) for each in paths[1:]]
     require_ensemble(first, others)
-    language = read(language_model) if language_model else None
+    language = read(language_model, key="language_model") if language_model else None
     if language is not None:
         require_language_model(first, language)
     choose_cpu_products(first.config.precision)

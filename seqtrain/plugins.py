@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +50,7 @@ class PluginRecord:
     version: str
     """Version of the distribution that holds it; empty if there is none."""
     sha256: str
-    """Hash of that file."""
+    """Hash of that file; of a package, of all its Python files."""
 
 
 _loaded: dict[str, PluginRecord] = {}
@@ -63,8 +64,10 @@ def load_plugins(names: Sequence[str]) -> None:
     warning, since the user did not ask for it. SEQTRAIN_DISABLE_PLUGINS=1 leaves them out.
 
     Args:
-        names: Dotted modules, or paths of Python files: `my_package.models`, `./my_model.py`.
-            With a dotted one, the working directory joins the Python path, at its end.
+        names: Dotted modules, or paths of Python files and of packages' folders:
+            `my_package.models`, `./my_model.py`, `./my_package`. The folder may also be that of a
+            project, with one package in it or in its `src`. With a dotted one, the working
+            directory joins the Python path, at its end; with a folder, the one that holds it.
 
     Raises:
         ConfigError: A named plug-in is missing, or fails as it is imported.
@@ -73,13 +76,16 @@ def load_plugins(names: Sequence[str]) -> None:
     if os.environ.get(DISABLE_VARIABLE, "") in ("", "0"):
         _load_entry_points()
     for name in names:
-        if _is_path(name):
-            path = Path(name).expanduser().resolve()
-            _load(name, str(path), partial(_import_file, path))
-        else:
-            if str(Path.cwd()) not in sys.path:
-                sys.path.append(str(Path.cwd()))
+        if not is_path(name):
+            _add_to_python_path(Path.cwd())
             _load(name, name, partial(_import_module, name))
+            continue
+        path = Path(name).expanduser().resolve()
+        if path.is_dir():
+            path = _package_in(path)
+            _load(name, str(path), partial(_import_package, path))
+        else:
+            _load(name, str(path), partial(_import_file, path))
 
 
 @cache
@@ -93,7 +99,7 @@ def import_built_ins() -> None:
 
 def loaded_plugins() -> list[PluginRecord]:
     """Returns what was loaded besides the built-ins, in the order of loading."""
-    return list(_loaded.values())
+    return list(dict.fromkeys(_loaded.values()))
 
 
 def register_config_dir(path: str | Path) -> None:
@@ -126,12 +132,15 @@ def _load(name: str, key: str, import_it: Callable[[], ModuleType]) -> None:
     except (Exception, SystemExit) as error:
         raise ConfigError(f"The plug-in {name!r} fails{_where(error)}: {_say(error)}") from error
     if getattr(module, "__file__", None) is None:  # a folder without __init__.py is imported, too
+        del sys.modules[module.__name__]
+        folder = next(iter(module.__path__))
         raise ConfigError(
-            f"The plug-in {name!r} is a folder without Python code of its own: "
-            f"{', '.join(module.__path__)}. Go into the folder that holds the package, or install "
-            "the package."
+            f"The plug-in {name!r} is a folder without Python code of its own: {folder}. For a "
+            f"project with a package in it write its path, plugins=[{_shown(Path(folder))}]."
         )
-    _loaded[key] = _record(name, module)
+    record = _record(name, module)
+    same = [other for other in _loaded.values() if other.origin == record.origin]
+    _loaded[key] = same[0] if same else record
 
 
 def _load_entry_points() -> None:
@@ -147,7 +156,8 @@ def _load_entry_points() -> None:
             )
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Says whether a plug-in is named by its file or folder, and not as a module."""
     return name.endswith(".py") or "/" in name or os.sep in name
 
 
@@ -189,14 +199,68 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
+def _package_in(folder: Path) -> Path:
+    """Returns the folder of a package: this one, or the only one in a project's folder."""
+    if (folder / "__init__.py").is_file():
+        packages = [folder]
+    else:
+        found = [*folder.glob("*/__init__.py"), *folder.glob("src/*/__init__.py")]
+        names = {"tests", "test", "docs"}
+        packages = sorted(path.parent for path in found if path.parent.name not in names)
+    if not packages:
+        raise ConfigError(
+            f"The plug-in {folder} holds no Python package, which is a folder with an __init__.py: "
+            f"name a file, as plugins=[{_shown(folder)}/my_plugin.py]."
+        )
+    if len(packages) > 1:
+        names_of_all = " or ".join(f"plugins=[{_shown(package)}]" for package in packages)
+        raise ConfigError(f"The plug-in {folder} holds several packages: write {names_of_all}.")
+    if not packages[0].name.isidentifier():
+        raise ConfigError(
+            f"The plug-in {packages[0]} cannot be imported: Python allows no such name. "
+            f"Rename the folder, as {re.sub(r'[^a-zA-Z0-9]+', '_', packages[0].name)}."
+        )
+    return packages[0]
+
+
+def _shown(path: Path) -> str:
+    """Returns a path as a plug-in's name: from the working directory, where it lies below."""
+    is_below = path.is_relative_to(Path.cwd())
+    return f"./{path.relative_to(Path.cwd())}" if is_below else str(path)
+
+
+def _import_package(folder: Path) -> ModuleType:
+    """Imports a package by its folder, under its own name, as if it were installed."""
+    _add_to_python_path(folder.parent)
+    importlib.invalidate_caches()
+    module = _import_module(folder.name)
+    found = Path(module.__file__ or next(iter(module.__path__)))
+    if found.resolve() != folder / "__init__.py":
+        raise ConfigError(
+            f"The plug-in {folder} cannot be imported as {folder.name!r}: Python has another "
+            f"module of that name, {found}. Rename the folder."
+        )
+    return module
+
+
+def _add_to_python_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
 def _record(name: str, module: ModuleType) -> PluginRecord:
-    origin = getattr(module, "__file__", None) or ""
-    content = Path(origin).read_bytes() if origin else b""
+    origin = Path(module.__file__ or "")
+    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+    digest = hashlib.sha256()
+    for path in files:
+        if len(files) > 1:
+            digest.update(f"{path.relative_to(origin.parent).as_posix()}\0".encode())
+        digest.update(path.read_bytes())
     return PluginRecord(
         name=name,
-        origin=origin,
+        origin=str(origin),
         version=next(_versions(module.__name__.partition(".")[0]), ""),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=digest.hexdigest(),
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -63,6 +64,12 @@ class Arguments:
         rest = [p.input_line or "" for p in self.parsed() if p.key_or_group != key]
         quoted = ",".join(_quote(item) for item in items)
         return replace(self, overrides=[*rest, f"{key}=[{quoted}]"])
+
+
+def texts(value: object) -> list[str]:
+    """Returns one value, or each of a list, as text; nothing for None."""
+    items = value if isinstance(value, list) else [value]
+    return [str(item) for item in items if item is not None]
 
 
 def split_arguments(words: Sequence[str]) -> Arguments:
@@ -166,6 +173,8 @@ def _explain_dashes(word: str, following: str) -> str:
 
 
 def _explain_bare_word(word: str, following: str) -> str:
+    if "/" in word or Path(word).exists():
+        return f"{word!r} is a path without a key. Write KEY={word}; --help lists the keys."
     is_value = following and not following.startswith("-") and "=" not in following
     return f"{word!r} has no value. Write {word}={following if is_value else 'VALUE'}."
 

@@ -11,33 +11,44 @@ import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from seqtrain.errors import ConfigError, MachineError, SeqtrainError
-from seqtrain.plugins import config_dirs, load_plugins
+from seqtrain.errors import ConfigError, SeqtrainError
+from seqtrain.plugins import config_dirs, is_path, load_plugins
 from seqtrain_cli.arguments import Arguments, normalise, split_arguments
+from seqtrain_cli.choices import require_typed_choices
 from seqtrain_cli.command import Command
-from seqtrain_cli.explain import explain
+from seqtrain_cli.config_folders import (
+    config_folders,
+    find_config_dir,
+    groups,
+    named_folders,
+    own_folders,
+    require_one_of_each,
+)
+from seqtrain_cli.explain import Explainer
 from seqtrain_cli.hydra_limits import (
     environment_hidden,
     require_data_only,
     require_readable,
 )
-from seqtrain_cli.plugin_scan import load_named_plugins, search_path
+from seqtrain_cli.plugin_scan import load_named_plugins
 from seqtrain_cli.schemas import keys_of_type, store_schemas
+from seqtrain_cli.sweep import is_sweep, options_of_trial, swept_keys, told_sweep
+from seqtrain_cli.trials import run_trial
 
 
-class PluginConfigDirs(SearchPathPlugin):
-    """Adds the folders of presets that plug-ins registered."""
+class PresetFolders(SearchPathPlugin):
+    """Adds the folders of presets that plug-ins registered, and the user's own."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Called by Hydra."""
         for directory in config_dirs():
             search_path.append(provider="seqtrain-plugin", path=f"file://{directory}")
+        for directory in own_folders():
+            search_path.append(provider="seqtrain-own", path=f"file://{directory}")
 
 
 def compose_and_run(command: Command, words: Sequence[str]) -> None:
@@ -61,6 +72,11 @@ def compose_and_run(command: Command, words: Sequence[str]) -> None:
         try:
             container = _container_here(config, own_process)
             is_running = True
+            settings: Any = HydraConfig.get()
+            if is_sweep(arguments) and command.check is not None:
+                keys = swept_keys(arguments, settings)
+                options = options_of_trial(settings.overrides.task, keys)
+                return run_trial(command.run, container, settings.job.num, options)
             return command.run(container)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:  # a sweeper decides
@@ -75,47 +91,62 @@ def compose_and_run(command: Command, words: Sequence[str]) -> None:
     with _command_line(words), environment_hidden():
         try:
             _require_data_only(command.name, arguments)
-            entry()
+            with _told(command, arguments):
+                entry()
             if failure:
                 raise failure[0]
-        except (HydraException, OmegaConfBaseException) as error:
-            if is_running:  # not about the command line
-                raise
-            reason = explain(error, arguments.overrides, _Composer(command.name, arguments))
-            raise ConfigError(reason) from error
         except (SeqtrainError, BrokenPipeError):
             raise
         except Exception as error:
-            if is_running:
+            if is_running:  # not about the command line
                 raise
-            text = " ".join(str(error).split())[:500]
-            raise ConfigError(f"These settings cannot be read: {text}") from error
+            composer = _Composer(command.name, arguments)
+            explainer = Explainer(arguments.overrides, composer, config_folders(arguments))
+            raise ConfigError(explainer.explain(error)) from error
 
 
 def prepare(words: Sequence[str]) -> Arguments:
     """Takes a command line apart, imports its plug-ins and returns it as Hydra wants it."""
     arguments = split_arguments(words)
-    Plugins.instance().register(PluginConfigDirs)
+    Plugins.instance().register(PresetFolders)
     if arguments.is_completion:
-        load_named_plugins(arguments, find_config_dir())
+        load_named_plugins(arguments)
         store_schemas()
         return arguments
     arguments = normalise(arguments, {"plugins"})
-    plugins = load_named_plugins(arguments, find_config_dir())
+    plugins = load_named_plugins(arguments)
     store_schemas()
     if plugins:
         _require_modules(plugins, arguments)
         arguments = arguments.with_value("plugins", plugins)
+    require_one_of_each(arguments, config_folders(arguments))
     chosen = arguments.chosen()
     return normalise(arguments, keys_of_type(list, chosen), keys_of_type(dict, chosen))
 
 
-def to_container(config: DictConfig) -> dict[str, Any]:
+@contextmanager
+def _told(command: Command, arguments: Arguments) -> Iterator[None]:
+    """Checks a sweep before it begins and tells its best trial at the end; else does nothing."""
+    if not is_sweep(arguments) or command.check is None:
+        yield
+        return
+    composer = _Composer(command.name, arguments)
+    settings = composer(next(_one_at_a_time(arguments)), with_hydra=True).hydra
+    with told_sweep(command, arguments, settings, lambda words: plain_values(composer(words))):
+        yield
+
+
+def plain_values(config: DictConfig) -> dict[str, Any]:
     """Returns plain nested values; what was not chosen is left out."""
     chosen = [str(key) for key in config if not OmegaConf.is_missing(config, key)]
-    container: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment] # it is a mapping
+    return OmegaConf.to_container(  # type: ignore[return-value] # it is a mapping
         OmegaConf.masked_copy(config, chosen), resolve=True
     )
+
+
+def to_container(config: DictConfig) -> dict[str, Any]:
+    """Returns plain nested values; a trial of a sweep gets a folder of its own."""
+    container = plain_values(config)
     settings = HydraConfig.get()
     if settings.mode == RunMode.MULTIRUN and "run_dir" in container:
         container["run_dir"] = f"{container['run_dir']}/{settings.job.num}"
@@ -125,42 +156,36 @@ def to_container(config: DictConfig) -> dict[str, Any]:
 def _container_here(config: DictConfig, preparing_process: int) -> dict[str, Any]:
     """Returns the values; in the task of a cluster, which has prepared nothing, prepares that."""
     if os.getpid() == preparing_process:
-        return to_container(config)
-    with environment_hidden():
         container = to_container(config)
-    load_plugins(container.get("plugins", []))
+    else:
+        with environment_hidden():
+            container = to_container(config)
+        load_plugins(container.get("plugins", []))
+    require_typed_choices(config, HydraConfig.get().runtime.choices)  # of what is registered by now
     return container
-
-
-def find_config_dir() -> Path:
-    """Returns the folder of presets: in an installed package, else in the checkout."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "config", here.parent / "config"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise MachineError(f"The presets are missing: no config/train.yaml in {here} or {here.parent}.")
 
 
 def _require_modules(plugins: Sequence[str], arguments: Arguments) -> None:
     """Refuses plug-ins that a task of a cluster could not import by their name."""
     launcher = str(arguments.value_of("hydra/launcher") or "")
-    files = [name for name in plugins if name.endswith(".py") or "/" in name]
+    files = [name for name in plugins if is_path(name)]
     if launcher.startswith("submitit") and files:
         raise ConfigError(
             f"hydra/launcher={launcher} cannot send the plug-in {files[0]} to its tasks: name a "
-            "module that they can import, as plugins=[my_plugin] for my_plugin.py in the working "
-            "folder."
+            "module that they can import, as plugins=[my_plugin] for my_plugin.py or the package "
+            "my_plugin in the working folder."
         )
 
 
 def _require_data_only(name: str, arguments: Arguments) -> None:
     """Looks at files of the user's, and at settings of Hydra, before Hydra acts on them."""
-    folders = [Path(folder) for folder in arguments.config_dirs]
-    folders += search_path(arguments)
-    for folder in folders:
+    named, own = named_folders(arguments), own_folders()
+    for folder in (*named, *(own[0] / group for group in groups() if own)):
         require_readable(folder)
+    if arguments.is_completion:  # composes, and acts on nothing
+        return
     keys = [parsed.key_or_group for parsed in arguments.parsed()]
-    if folders or any(key.partition(".")[0].partition("/")[0] == "hydra" for key in keys):
+    if named or own or any(key.partition(".")[0].partition("/")[0] == "hydra" for key in keys):
         for overrides in _one_at_a_time(arguments):
             require_data_only(_Composer(name, arguments)(overrides, with_hydra=True))
 

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from seqtrain.config_schema import field_help
+from seqtrain.training.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,10 @@ def described_fields(config: Any, prefix: str = "") -> Iterator[DescribedField]:
             text = described.get(spec.name, "")
             plain = str(kind).replace("typing.", "")
             yield DescribedField(f"{prefix}{spec.name}", plain, repr(value), text)
+
+
+def run_sections() -> dict[str, Any]:
+    """Returns the sections of a run that are no choice of a component, with their defaults."""
+    run = RunConfig()
+    values = {spec.name: getattr(run, spec.name) for spec in dataclasses.fields(run)}
+    return {name: value for name, value in values.items() if dataclasses.is_dataclass(value)}

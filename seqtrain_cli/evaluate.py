@@ -17,6 +17,7 @@
   plugins=[module,./file.py]   code that registers the model's components
   debug=true                   show the traceback of an error
 
+On a terminal a line on standard error shows how far it is; elsewhere there is one a minute.
 Rates, accuracies and scores are in percent, losses in nats per target; "tables" holds what is no
 single number, as a confusion matrix. scorers=[perplexity] adds perplexity and bits per byte of the
 target text; where a task predicts labels, scorers of texts compare them as texts.
@@ -32,6 +33,7 @@ from seqtrain_cli.entry import run_command
 
 def run(container: dict[str, Any]) -> None:
     """Evaluates, in this process or in several, prints, and writes a file if one is named."""
+    from seqtrain.training.pass_progress import PassProgress
     from seqtrain_cli.evaluation_report import evaluation_report
     from seqtrain_cli.inference import line_writer, open_model, read_settings
     from seqtrain_cli.schemas import EvaluateConfig
@@ -40,7 +42,8 @@ def run(container: dict[str, Any]) -> None:
     settings = read_settings(EvaluateConfig, container)
     num_processes = settings.distributed.num_processes
     with working_processes("seqtrain_cli.evaluate", num_processes, settings.device) as collectives:
-        text = evaluation_report(settings, open_model(settings), collectives)
+        progress = PassProgress(collectives.is_first, collectives.world_size)
+        text = evaluation_report(settings, open_model(settings, progress), collectives)
     if not collectives.is_first:
         return
     print(text, flush=True)

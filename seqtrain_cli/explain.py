@@ -3,150 +3,186 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from seqtrain.config_schema import field_help
+from seqtrain.config_schema import field_help, unknown_key_message
 from seqtrain.errors import ConfigError, SeqtrainError
 from seqtrain.registry import registries
 from seqtrain_cli.arguments import explain_grammar, parse_override
+from seqtrain_cli.config_folders import EXPERIMENT, groups
+from seqtrain_cli.explain_files import choices_in, chosen_files, fault_in, misplaced_choice
+from seqtrain_cli.explain_keys import has_key, is_leaf, unknown_key
+from seqtrain_cli.presets import PresetFile
 
-Compose = Callable[[Sequence[str]], DictConfig]
+
+class Compose(Protocol):
+    """Composes a command with some overrides."""
+
+    def __call__(self, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
+        """Returns the configuration, with Hydra's own section if asked to."""
 
 
-def explain(error: Exception, overrides: Sequence[str], compose: Compose) -> str:
-    """Returns what is wrong and what was probably meant.
+class Explainer:
+    """Finds out what was probably meant.
 
     Args:
-        error: What Hydra or OmegaConf raised.
         overrides: The overrides of the command line.
         compose: Composes the same command with other overrides.
+        folders: All folders of presets.
     """
-    if isinstance(error, OverrideParseException):
-        return explain_grammar(error.override)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_choice(error)
-    text = str(error)
-    if match := re.match(r"Could not (?:override|append to config)[^']*'([^']+)'", text):
-        return _unknown_key(match[1], overrides, compose)
-    if match := re.match(r"Error merging override (.+)", text):
-        return _wrong_value(match[1], error, overrides, compose)
-    if match := re.match(r"Ambiguous value for argument '(.+)'", text):
-        key, _, value = match[1].partition("=")
-        return (
-            f"{match[1]!r} holds a comma. Quote the value, twice for the shell: "
-            f"""'{key}="{value}"'; a list is {key}=[{value}]; a sweep over the values needs -m."""
+
+    def __init__(self, overrides: Sequence[str], compose: Compose, folders: Sequence[Path]) -> None:
+        self.overrides = overrides
+        self.compose = compose
+        self.folders = folders
+
+    def explain(self, error: Exception) -> str:
+        """Returns what is wrong and what was probably meant, in one line.
+
+        Args:
+            error: What Hydra or OmegaConf raised.
+        """
+        if isinstance(error, OverrideParseException):
+            return explain_grammar(error.override)
+        files = chosen_files(self.overrides, self.folders)
+        if faults := [fault for fault in map(fault_in, files) if fault]:
+            return faults[0]
+        if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+            return self._unknown_choice(error, files)
+        text = str(error)
+        if match := re.match(r"In '([^']+)': \w+ raised while composing config", text):
+            return self._wrong_in_file(match[1], error, files)
+        if match := re.match(r"Could not (?:override|append to config)[^']*'([^']+)'", text):
+            return self._unknown_key(match[1], error)
+        if match := re.match(r"Error merging override (.+)", text):
+            return self._wrong_value(match[1], error)
+        if match := re.match(r"Ambiguous value for argument '(.+)'", text):
+            key, _, value = match[1].partition("=")
+            return (
+                f"{match[1]!r} holds a comma. Quote the value, twice for the shell: "
+                f"""'{key}="{value}"'; a list is {key}=[{value}]; a sweep over values needs -m."""
+            )
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            return _one_line(error)
+        return f"These settings cannot be read: {' '.join(text.split())[:500]}"
+
+    def _unknown_choice(self, error: MissingConfigException, files: Sequence[PresetFile]) -> str:
+        kind, _, name = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
+        kind = kind.lstrip("/")
+        if kind.startswith(f"{EXPERIMENT}/") or name.startswith("."):
+            return _path_as_name(f"{kind.partition('/')[2]}/{name}")
+        options = sorted(error.options or [])
+        asking = [file.path for file in files if file.chooses(kind, name)]
+        inside = f" ({asking[0]} asks for it)" if asking else ""
+        near = difflib.get_close_matches(name, options, n=2)
+        words = " or ".join(f"{kind}={option}" for option in near)
+        hint = f" Did you mean {words}?" if near else ""
+        own = (
+            f" Your own lie in ./config/{kind}, or in FOLDER/{kind} with --config-dir FOLDER."
+            if kind == EXPERIMENT
+            else ""
         )
-    return _one_line(error)
+        known = ", ".join(options) or "none"
+        return (
+            f"There is no {kind} named {name!r}{inside}.{hint} Known: {known}. "
+            f"A plug-in's are known once plugins=[...] names it.{own}"
+        )
+
+    def _wrong_in_file(self, place: str, error: Exception, files: Sequence[PresetFile]) -> str:
+        """Explains what Hydra says of a key or a value in a file, by its place in a folder."""
+        cause = error.__context__
+        key = str(getattr(cause, "full_key", "") or "")
+        paths = [f"{file.group}/{file.name}" for file in files]
+        name = place.removesuffix(".yaml")
+        if not isinstance(cause, OmegaConfBaseException) or not key or name not in paths:
+            return _one_line(error)
+        file = files[paths.index(name)]
+        if misplaced := misplaced_choice(file, key.partition(".")[0]):
+            return misplaced
+        config = self._without(EXPERIMENT, choices_in(files, self.folders))
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+            return f"{file.path}: {unknown_key(key, config)}"
+        return f"{file.path}: {key}: {_first_line(cause)}{_help(key, config)}"
+
+    def _unknown_key(self, key: str, error: Exception) -> str:
+        config = self._without(key)
+        schema = getattr(error.__cause__, "object_type", None)
+        if has_key(config, key) and dataclasses.is_dataclass(schema):
+            name = str(getattr(error.__cause__, "key", ""))
+            known = [field.name for field in dataclasses.fields(schema)]
+            return f"{key}: {unknown_key_message(name, name, known)}"
+        return unknown_key(key, config)
+
+    def _wrong_value(self, override: str, error: Exception) -> str:
+        reason = _first_line(error.__cause__ or error)
+        try:
+            parsed = parse_override(override)
+        except ConfigError:
+            return f"{override}: {reason}"
+        key = parsed.key_or_group
+        if registry := registries().get(key):
+            known = ", ".join(registry.names()) or "none"
+            return f"{override}: {reason} Known names of a {registry.kind}: {known}."
+        config = self._without(key)
+        section = key.rpartition(".")[0]
+        if section and is_leaf(config, section):
+            return unknown_key(key, config)
+        return f"{override}: {reason}{_help(key, config)}"
+
+    def _without(self, key: str, choices: Sequence[str] = ()) -> DictConfig:
+        """Composes with the choices of components alone, since other overrides may be wrong too.
+
+        Args:
+            key: A choice to leave out.
+            choices: Further ones, over which those of the command line win.
+        """
+        kinds = groups() - {key}
+        chosen = [
+            override
+            for override in self.overrides
+            if parse_override(override).key_or_group in kinds
+            and not parse_override(override).is_sweep_override()
+        ]
+        for attempt in ([*choices, *chosen], chosen, []):
+            try:
+                return self.compose(attempt, with_hydra=key.startswith("hydra."))
+            except Exception as error:  # any further mistake is told in its turn
+                if isinstance(error, SeqtrainError):
+                    raise
+        return DictConfig({})
 
 
-def _unknown_choice(error: MissingConfigException) -> str:
-    kind, _, name = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
-    kind = kind.lstrip("/")
-    options = sorted(error.options or [])
-    where = re.match(r"In '(experiment/[^']+)'", str(error))
-    inside = f" ({where[1]} asks for it)" if where else ""
-    near = difflib.get_close_matches(name, options, n=2)
-    hint = f" Did you mean {' or '.join(f'{kind}={option}' for option in near)}?" if near else ""
-    return (
-        f"There is no {kind} named {name!r}{inside}.{hint} Known: {', '.join(options) or 'none'}. "
-        "A plug-in's are known once plugins=[...] names it."
-    )
+def _path_as_name(path: str) -> str:
+    """Says how to name an experiment's file that was given by its path."""
+    file = Path(f"{path}.yaml")
+    folder, name = file.parent, file.stem
+    if folder.name != EXPERIMENT:
+        return (
+            f"{EXPERIMENT} is a name, not a path: put the file into config/{EXPERIMENT}/ here, or "
+            f"into FOLDER/{EXPERIMENT}/ with --config-dir FOLDER, and write {EXPERIMENT}={name}."
+        )
+    option = "" if str(folder.parent) == "config" else f"--config-dir {folder.parent} "
+    return f"{EXPERIMENT} is a name, not a path. Write {option}{EXPERIMENT}={name}."
 
 
-def _unknown_key(key: str, overrides: Sequence[str], compose: Compose) -> str:
-    config = _compose_without(key, overrides, compose)
+def _help(key: str, config: DictConfig) -> str:
+    """Returns the meaning of a key, to be put behind what is wrong with its value."""
     section, _, name = key.rpartition(".")
-    siblings = [key for key in _keys(config, leaves=False) if key.rpartition(".")[0] == section]
-    others = [f"{section}={component}" for component in _components_with(section, name)]
-    near = [] if others else list(_nearest(key, config, siblings))
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    elsewhere = f" It belongs to {', '.join(others)}." if others else ""
-    known = ", ".join(sorted(sibling.rpartition(".")[2] for sibling in siblings))
-    place = f"in {section}" if section else "at the top"
-    return f"There is no key {key!r}.{hint}{elsewhere} Known {place}: {known or 'nothing'}."
-
-
-def _nearest(key: str, config: DictConfig, siblings: Sequence[str]) -> Iterator[str]:
-    """Yields at most three keys: alike beside it, of the same name elsewhere, alike anywhere."""
-    section, _, name = key.rpartition(".")
-    prefix = f"{section}." if section else ""
-    names = [sibling.removeprefix(prefix) for sibling in siblings]
-    if alike := difflib.get_close_matches(name, names, n=1, cutoff=0.75):
-        yield prefix + alike[0]
-        return
-    leaves = list(_keys(config, leaves=True))
-    same = [leaf for leaf in leaves if leaf.rpartition(".")[2] == name]
-    same = same or [leaf for leaf in leaves if name in leaf.rpartition(".")[2].split("_")]
-    top = key.partition(".")[0]
-    inside = [leaf for leaf in same if leaf.startswith(f"{top}.")]
-    found = inside or same
-    if not found and (alike := difflib.get_close_matches(name, names, n=1)):
-        found = [prefix + alike[0]]
-    yield from (found or difflib.get_close_matches(key, leaves, n=1, cutoff=0.7))[:3]
-
-
-def _wrong_value(
-    override: str, error: Exception, overrides: Sequence[str], compose: Compose
-) -> str:
-    cause = error.__cause__ or error
-    reason = (str(cause).strip().splitlines() or [""])[0].rstrip(".") + "."
-    try:
-        parsed = parse_override(override)
-    except ConfigError:
-        return f"{override}: {reason}"
-    if registry := registries().get(parsed.key_or_group):
-        known = ", ".join(registry.names()) or "none"
-        return f"{override}: {reason} Known names of a {registry.kind}: {known}."
-    section, _, name = parsed.key_or_group.rpartition(".")
-    config = _compose_without(parsed.key_or_group, overrides, compose)
     node = OmegaConf.select(config, section) if section else config
     schema = OmegaConf.get_type(node) if node is not None else None
     described = field_help(schema).get(name, "") if schema else ""  # type: ignore[arg-type] # a class is hashable
     text = " ".join(described.split())
-    return f"{override}: {reason}" + (f" {parsed.key_or_group}: {text}" if text else "")
+    return f" {key}: {text}" if text else ""
 
 
-def _compose_without(key: str, overrides: Sequence[str], compose: Compose) -> DictConfig:
-    """Composes with the choices of components alone, since other overrides may be wrong as well."""
-    kinds = {*registries(), "experiment"}
-    chosen = [
-        override
-        for override in overrides
-        if parse_override(override).key_or_group in kinds - {key}
-        and not parse_override(override).is_sweep_override()
-    ]
-    for attempt in (chosen, []):
-        try:
-            return compose(attempt)
-        except Exception as error:  # any further mistake is told in its turn
-            if isinstance(error, SeqtrainError):
-                raise
-    return DictConfig({})
-
-
-def _keys(config: DictConfig, leaves: bool, prefix: str = "") -> Iterator[str]:
-    for name in map(str, config):
-        node = None if OmegaConf.is_missing(config, name) else config._get_node(name)
-        is_section = isinstance(node, DictConfig) and not node._is_none()
-        if not (leaves and is_section):
-            yield f"{prefix}{name}"
-        if isinstance(node, DictConfig) and is_section:
-            yield from _keys(node, leaves, f"{prefix}{name}.")
-
-
-def _components_with(kind: str, field_name: str) -> list[str]:
-    registry = registries().get(kind)
-    if registry is None or registry.many:
-        return []
-    return [
-        name
-        for name in registry.names()
-        if field_name in {spec.name for spec in dataclasses.fields(registry.get(name).config)}
-    ]
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".") + "."
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""seqtrain-generate: writes outputs of a trained model as JSON lines. Settings are key=value.
+"""seqtrain-generate: writes outputs of a trained model, a line each. Settings are key=value.
 
   seqtrain-generate checkpoint=RUN split=test generation.beam=5 output=FILE.jsonl
   echo "some text" | seqtrain-generate checkpoint=RUN input=-
@@ -10,7 +10,8 @@
   data                         folder of the data, if not the one of training
   input                        lines to read instead, text or JSON: a file, or - for standard input
   output                       file to write; standard output if not given
-  format                       jsonl, or fairseq for its lines S- T- H- D- P- A- (scores to base 2)
+  format                       jsonl, text (an output a line and nothing else), or fairseq for its
+                               lines S- T- H- D- P- A- (scores to base 2)
   shard=2/4                    only part 2 of 4 of the split, in a job of its own
   score_reference=true         score the references of the split instead of searching
   generation.beam, nbest, lenpen, max_len_a, max_len_b     options of search; else as in training
@@ -27,9 +28,11 @@
   plugins=[module,./file.py]   code that registers the model's components
   debug=true                   show the traceback of an error
 
-Each line is {"id": 0, "source": ..., "hypotheses": [{"text", "score", "token_scores"}, ...]}, best
-first; "source" only with input=. A score is the sum of log probabilities / length ** lenpen. A line
-of input= that cannot be used has "error" instead, and is told on stderr; it harms no other line.
+Each line is {"id": 0, "source": ..., "reference": ..., "hypotheses": [{"text", "score",
+"token_scores"}, ...]}, best first; "reference" only of a split, "references" too where several are
+right. A score is the sum of log probabilities / length ** lenpen. A line of input= that cannot be
+used has "error" instead (an empty line with format=text), and is told on stderr; it harms no other
+line. With format=text and nbest, the outputs of an input follow one another.
 A task that predicts instead (classes, labels, forecasts) reads JSON lines and writes
 {"id": 0, ...} with its prediction: {"id": 0, "label": ..., "probability": ...}.
 Options: -h, --help, --version, --cfg job (print the composed configuration)
@@ -44,6 +47,7 @@ from seqtrain_cli.entry import run_command
 
 def run(container: dict[str, Any]) -> None:
     """Generates for a split or for lines of text, in this process or in several."""
+    from seqtrain.training.pass_progress import PassProgress
     from seqtrain_cli.inference import line_writer, open_model, read_settings
     from seqtrain_cli.output_rows import output_lines
     from seqtrain_cli.schemas import GenerateConfig
@@ -52,7 +56,9 @@ def run(container: dict[str, Any]) -> None:
     settings = read_settings(GenerateConfig, container)
     num_processes = settings.distributed.num_processes
     with working_processes("seqtrain_cli.generate", num_processes, settings.device) as collectives:
-        pipeline = open_model(settings)
+        # Lines that run over a terminal show by themselves how far it is.
+        is_shown = collectives.is_first and bool(settings.output or not sys.stdout.isatty())
+        pipeline = open_model(settings, PassProgress(is_shown, collectives.world_size))
         # The other ranks write nothing.
         output = settings.output if collectives.is_first else ""
         with line_writer(output) as write:

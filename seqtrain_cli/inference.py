@@ -10,6 +10,7 @@ from seqtrain.config_schema import parse_section
 from seqtrain.errors import ConfigError, MachineError
 from seqtrain.pipeline import Pipeline, load
 from seqtrain.training.answers.split_outputs import examples_at_once
+from seqtrain.training.pass_progress import PassProgress
 from seqtrain_cli.schemas import InferenceConfig
 
 C = TypeVar("C", bound=InferenceConfig)
@@ -20,10 +21,14 @@ def read_settings(schema: type[C], container: Mapping[str, Any]) -> C:
     return parse_section(schema(), container, "")
 
 
-def open_model(settings: InferenceConfig) -> Pipeline:
+def open_model(settings: InferenceConfig, progress: PassProgress | None = None) -> Pipeline:
     """Returns the model, or the ensemble, that the settings name.
 
     Options of search that are not given are those of the run.
+
+    Args:
+        settings: Of the command.
+        progress: Shows how far passes over examples are; None for nothing.
     """
     pipeline = load(
         checkpoint_paths(settings.checkpoint),
@@ -41,7 +46,12 @@ def open_model(settings: InferenceConfig) -> Pipeline:
             batch_size=settings.batch_size,
         )
     config = replace(pipeline.config, generation=generation, dataset=dataset)
-    return replace(pipeline, config=config, at_once=examples_at_once(dataset))
+    return replace(
+        pipeline,
+        config=config,
+        at_once=examples_at_once(dataset),
+        progress=progress or PassProgress(),
+    )
 
 
 def checkpoint_paths(value: object) -> list[str]:
@@ -65,6 +75,9 @@ def checkpoint_paths(value: object) -> list[str]:
 def line_writer(output: str) -> Iterator[Callable[[str], None]]:
     """Gives a function that writes one line, to a file or to standard output.
 
+    What is in the file stays until there is a first line, or nothing to write at all: a mistake
+    that is found later costs no outputs of before.
+
     Raises:
         MachineError: The file cannot be written.
     """
@@ -73,8 +86,19 @@ def line_writer(output: str) -> Iterator[Callable[[str], None]]:
         return
     try:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
-        with Path(output).open("w", encoding="utf-8") as file:
-            yield lambda line: print(line, file=file)
+        with Path(output).open("a", encoding="utf-8") as file:
+            is_old = Path(output).is_file()  # a pipe or a device holds nothing
+
+            def write(line: str) -> None:
+                nonlocal is_old
+                if is_old:
+                    file.truncate(0)
+                    is_old = False
+                print(line, file=file)
+
+            yield write
+            if is_old:
+                file.truncate(0)
     except OSError as error:
         if error.filename != output and error.filename != str(Path(output).parent):
             raise

@@ -1,8 +1,10 @@
 """seqtrain-info: says what there is, and what a file holds.
 
   seqtrain-info                     kinds of components, and their names
-  seqtrain-info model               components of one kind, each in a line
+  seqtrain-info model               components and presets of one kind, each in a line
   seqtrain-info model=transformer   fields of one: type, default, meaning, file and line
+  seqtrain-info model=gpt2_small    of a preset: its component, the fields that it sets, its file
+  seqtrain-info experiment          whole runs; experiment=NAME says what one chooses and sets
   seqtrain-info optimization        the settings of a section; `run`: those outside of sections
   seqtrain-info all                 every component with its fields
   seqtrain-info checkpoint=PATH     what a checkpoint holds, every file verified
@@ -15,7 +17,8 @@
                                     few updates, and drawn (.png, .svg or .pdf) where plot= is
                                     given; takes what seqtrain-train takes, experiment=NAME too
 
-  plugins=[module,./file.py]        code of yours that registers components
+  plugins=[module,./file.py,./folder]  code of yours that registers components
+  --config-dir FOLDER               presets and experiments of yours; those in ./config are known
   debug=true                        show the traceback of an error
 
 Options: -h, --help, --version

@@ -1,15 +1,15 @@
 """The pages of seqtrain-info."""
 
-import dataclasses
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from seqtrain.checkpoint.load import read_checkpoint, resolve
+from seqtrain.checkpoint.load import read_named
 from seqtrain.config_schema import unknown_key_message
 from seqtrain.data.labelled.data import is_labelled_folder, open_labelled
 from seqtrain.data.series.folder import is_series_folder, open_series, series_lines
@@ -21,9 +21,10 @@ from seqtrain.errors import ConfigError
 from seqtrain.plugins import loaded_plugins
 from seqtrain.registry import Entry, registries
 from seqtrain.training.run_config import RunConfig
-from seqtrain_cli.arguments import normalise, split_arguments
-from seqtrain_cli.compose import find_config_dir
-from seqtrain_cli.described_fields import described_fields
+from seqtrain_cli.arguments import WITH_VALUE, normalise, split_arguments
+from seqtrain_cli.config_folders import EXPERIMENT, config_folders, groups
+from seqtrain_cli.described_fields import described_fields, run_sections
+from seqtrain_cli.info_presets import field_lines, preset_lines, preset_names, preset_page
 from seqtrain_cli.plugin_scan import load_named_plugins
 
 
@@ -33,10 +34,10 @@ def pages(words: Sequence[str]) -> Iterator[str]:
     Raises:
         ConfigError: A word that is no kind, or a key that is not known.
     """
-    topics = [word for word in words if "=" not in word and not word.startswith("-")]
-    settings = [word for word in words if word not in topics]
+    topics, settings = _topics_and_settings(words)
     arguments = normalise(split_arguments(settings), {"plugins"})
-    load_named_plugins(arguments, find_config_dir())
+    load_named_plugins(arguments)
+    folders = config_folders(arguments)
     asked = [
         (parsed.key_or_group, str(parsed.value()))
         for parsed in arguments.parsed()
@@ -45,33 +46,46 @@ def pages(words: Sequence[str]) -> Iterator[str]:
     settings_of = dict(asked)
     _check(topics, [key for key, _ in asked])
     if not topics and not asked:
-        yield from _overview()
+        yield from _overview(folders)
     for topic in topics:
-        yield from _topic(topic)
+        yield from _topic(topic, folders)
     for key, value in asked:
+        if key == "max_tokens":
+            continue
         if key == "checkpoint":
             yield from _checkpoint(Path(value))
         elif key == "data":
             yield from _data(Path(value), settings_of.get("max_tokens", "4096"))
-        elif key != "max_tokens":
+        elif key != EXPERIMENT and value in registries()[key].names():
             yield from _component(registries()[key].get(value))
+        else:
+            yield from preset_page(key, value, folders)
+
+
+def _topics_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    topics: list[str] = []
+    settings: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word in WITH_VALUE:
+            settings += [word, *islice(rest, 1)]
+        else:
+            (settings if "=" in word or word.startswith("-") else topics).append(word)
+    return topics, settings
 
 
 def _check(topics: Sequence[str], keys: Sequence[str]) -> None:
+    kinds = groups()
     for names, known in (
-        (topics, [*registries(), *sections(), "run", "plugins", "all"]),
-        (keys, [*registries(), "checkpoint", "data", "max_tokens", "plugins", "debug"]),
+        (topics, [*kinds, *run_sections(), "run", "plugins", "all"]),
+        (keys, [*kinds, "checkpoint", "data", "max_tokens", "plugins", "debug"]),
     ):
         for name in names:
             if name not in known:
-                raise ConfigError(unknown_key_message(name, name, known))
-
-
-def sections() -> dict[str, Any]:
-    """Returns the sections of a run that are no choice of a component, with their defaults."""
-    run = RunConfig()
-    values = {spec.name: getattr(run, spec.name) for spec in dataclasses.fields(run)}
-    return {name: value for name, value in values.items() if dataclasses.is_dataclass(value)}
+                of = [kind for kind, registry in registries().items() if name in registry.names()]
+                hint = f" It is the name of a {of[0]}: write {of[0]}={name}." if of else ""
+                message = unknown_key_message(name, name.rpartition(".")[2], known)
+                raise ConfigError(message + hint)
 
 
 def provider(cls: type) -> str:
@@ -87,7 +101,7 @@ def provider(cls: type) -> str:
     return f"module {cls.__module__}"
 
 
-def _topic(topic: str) -> Iterator[str]:
+def _topic(topic: str, folders: Sequence[Path]) -> Iterator[str]:
     if topic == "plugins":
         yield from _plugins()
     elif topic == "all":
@@ -99,19 +113,25 @@ def _topic(topic: str) -> Iterator[str]:
         yield from _fields(RunConfig(), top_only=True)
     elif topic in registries():
         yield from _kind(topic)
+        yield from preset_lines(topic, folders)
+    elif topic == EXPERIMENT:
+        yield from preset_lines(topic, folders)
     else:
-        yield f"{topic}: {_first_line(type(sections()[topic]))}"
-        yield from _fields(sections()[topic])
+        yield f"{topic}: {_first_line(type(run_sections()[topic]))}"
+        yield from _fields(run_sections()[topic])
 
 
-def _overview() -> Iterator[str]:
+def _overview(folders: Sequence[Path]) -> Iterator[str]:
     added = []
     for kind, registry in sorted(registries().items()):
         yield f"{kind:14} {', '.join(registry.names()) or '-'}"
+        if presets := preset_names(kind, folders):
+            yield f"{'':14} presets: {presets}"
         whose = {name: provider(registry.get(name).cls) for name in registry.names()}
         added += [f"{kind}={name} ({who})" for name, who in whose.items() if who != "built-in"]
+    yield f"{EXPERIMENT:14} {preset_names(EXPERIMENT, folders)}"
     yield f"Not built in: {', '.join(added) or 'none'}"
-    yield f"Sections with settings of the run: {', '.join(['run', *sections()])}"
+    yield f"Sections with settings of the run: {', '.join(['run', *run_sections()])}"
 
 
 def _kind(kind: str) -> Iterator[str]:
@@ -129,11 +149,11 @@ def _component(entry: Entry[Any]) -> Iterator[str]:
 
 
 def _fields(config: Any, top_only: bool = False) -> Iterator[str]:
-    for field in described_fields(config):
-        if top_only and ("." in field.key or field.key in registries()):
-            continue
-        yield f"  {field.key}: {field.type} = {field.default}"
-        yield from (f"      {line}" for line in field.help.splitlines())
+    fields = described_fields(config)
+    if top_only:
+        kinds = registries()
+        fields = (field for field in fields if "." not in field.key and field.key not in kinds)
+    yield from field_lines(fields)
 
 
 def _plugins() -> Iterator[str]:
@@ -146,7 +166,7 @@ def _plugins() -> Iterator[str]:
 
 
 def _checkpoint(path: Path) -> Iterator[str]:
-    loaded = read_checkpoint(resolve(path))
+    loaded = read_named(path, "checkpoint")
     manifest, config = loaded.manifest, loaded.parts.get("config", {})
     yield f"{loaded.path}: every file is as it was written"
     yield f"after update {manifest.num_updates}, in epoch {manifest.about.get('epoch', '?')}"

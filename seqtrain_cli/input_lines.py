@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from seqtrain.errors import ConfigError
+from seqtrain.errors import DataError
 from seqtrain.pipeline import Pipeline
 from seqtrain.training.answers.line_answers import MAX_LINE_BYTES, Answer
 
@@ -21,7 +21,7 @@ def input_lines(source: str) -> Iterator[InputLine]:
     """Yields the lines of a file, or of standard input for "-", without their ends.
 
     Raises:
-        ConfigError: There is no such file.
+        DataError: There is no such file.
     """
     # A descriptor of its own, since the interpreter's stdin may be in text mode.
     name = 0 if source == "-" else source
@@ -37,7 +37,10 @@ def input_lines(source: str) -> Iterator[InputLine]:
     except OSError as error:
         if error.filename != source:
             raise
-        raise ConfigError(f"input={source} cannot be read: {error.strerror}.") from error
+        raise DataError(
+            f"input={source} cannot be read: {error.strerror}. Name a file, or - for standard "
+            "input."
+        ) from error
 
 
 def answers(

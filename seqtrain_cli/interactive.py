@@ -31,6 +31,7 @@ def run(container: dict[str, Any]) -> None:
     from seqtrain_cli.input_lines import answers, input_lines
     from seqtrain_cli.output_rows import fairseq_lines, fault, json_row, to_json
     from seqtrain_cli.schemas import InteractiveConfig
+    from seqtrain_cli.text_lines import text_lines
 
     settings = read_settings(InteractiveConfig, container)
     pipeline = open_model(settings)
@@ -55,8 +56,7 @@ def run(container: dict[str, Any]) -> None:
         elif settings.format == "fairseq":
             print(*fairseq_lines(number, line, answer, pipeline), sep="\n", flush=True)
         else:
-            texts = [pipeline.text_of(hypothesis).text for hypothesis in answer.hypotheses]
-            print(*(texts or [""]), sep="\n", flush=True)
+            print(*text_lines(answer.hypotheses, pipeline), sep="\n", flush=True)
         prompt()
 
 

@@ -23,6 +23,9 @@ def _execute(words: list[str]) -> None:
     from seqtrain_cli.arguments import split_arguments
     from seqtrain_cli.plugin_kit import write_plugin
 
+    bare = [word for word in words if "=" not in word and not word.startswith("-")]
+    if bare:
+        raise ConfigError(f"{bare[0]!r} needs its key. Write name={bare[0]}.")
     arguments = split_arguments(words)
     keys = [parsed.key_or_group for parsed in arguments.parsed()]
     if unknown := sorted({*keys} - {"name", "out", "debug"}):

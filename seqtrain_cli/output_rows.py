@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -12,6 +11,7 @@ from seqtrain.distributed.collectives import Collectives
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.generation.base import Hypothesis
 from seqtrain.pipeline import Pipeline
+from seqtrain.tasks.base import Task
 from seqtrain.tasks.line_demands import read_demands
 from seqtrain.training.answers.line_answers import Answer
 from seqtrain.training.answers.split_outputs import WHOLE, Shard, parts_of
@@ -19,8 +19,10 @@ from seqtrain_cli.fairseq_lines import FairseqLines
 from seqtrain_cli.input_lines import InputLine, answers, input_lines
 from seqtrain_cli.schemas import GenerateConfig
 from seqtrain_cli.shared_work import in_order
+from seqtrain_cli.shown_examples import ShownExamples
+from seqtrain_cli.text_lines import prediction_lines, require_texts, text_lines
 
-FORMATS = ("jsonl", "fairseq")
+FORMATS = ("jsonl", "text", "fairseq")
 Rows = list[list[str]]
 """Lines for standard output, and lines for standard error."""
 
@@ -43,20 +45,23 @@ def output_lines(
     shard = read_shard(settings.shard)
     if settings.input and (shard != WHOLE or settings.score_reference):
         raise ConfigError("shard and score_reference are for a split: leave out input.")
-    if pipeline.task.predicts and (settings.format != "jsonl" or settings.score_reference):
+    if pipeline.task.predicts and (settings.format == "fairseq" or settings.score_reference):
         raise ConfigError(
             f"task={pipeline.config.task.name} predicts: format=fairseq and score_reference are "
             "for tasks that generate text."
         )
+    if settings.format == "text":
+        require_texts(pipeline.task)
     pieces: Iterable[Any]
     if settings.input:
-        pieces, work = _of_lines(settings, pipeline)
+        pieces, work, count = *_of_lines(settings, pipeline), 0
     else:
-        pieces, work = _of_split(settings, pipeline, shard)
-    for lines, faults in in_order(pieces, work, collectives or Collectives()):
-        for fault in faults:
-            print(fault, file=sys.stderr)
-        yield from lines
+        pieces, work, count = _of_split(settings, pipeline, shard)
+    with pipeline.progress.over(f"answering {settings.input or settings.split}", count):
+        for lines, faults in in_order(pieces, work, collectives or Collectives()):
+            for fault in faults:
+                pipeline.progress.message(fault)
+            yield from lines
 
 
 def read_shard(text: str) -> Shard:
@@ -110,24 +115,42 @@ def fault(number: int, error: str) -> str:
 
 def _of_split(
     settings: GenerateConfig, pipeline: Pipeline, shard: Shard
-) -> tuple[Iterator[list[int]], Callable[[list[int]], Rows]]:
-    """Returns pieces of a split, as begin and end, and what makes rows of one."""
+) -> tuple[Iterator[list[int]], Callable[[list[int]], Rows], int]:
+    """Returns pieces of a split, as begin and end, what makes rows of one, and how many rows."""
     task = pipeline.task_with_data()
     outputs = pipeline.outputs_of_split(task, settings.split, pipeline.config.generation)
-    parts = parts_of(shard.of(len(outputs)), pipeline.at_once)
+    chosen = shard.of(len(outputs))
+    parts = parts_of(chosen, pipeline.at_once)
+
+    shown = ShownExamples(task, settings.split) if settings.format == "jsonl" else None
 
     def of_part(piece: list[int]) -> Rows:
         examples = range(*piece)
         if task.predicts:
-            return [[to_json({"id": i} | row) for i, row in outputs.predictions(examples)], []]
+            return [_prediction_rows(dict(outputs.predictions(examples)), shown, task), []]
         find = outputs.references if settings.score_reference else outputs.hypotheses
-        if settings.format == "jsonl":
-            rows = ({"id": i, "hypotheses": _texts(n, pipeline)} for i, n in find(examples))
+        if shown is not None:
+            told = shown.of(examples)
+            rows = (
+                {"id": i} | told[i] | {"hypotheses": _texts(n, pipeline)} for i, n in find(examples)
+            )
             return [[to_json(row) for row in rows], []]
+        if settings.format == "text":
+            return [[line for _, n in find(examples) for line in text_lines(n, pipeline)], []]
         writer = FairseqLines(task, task.dataset(settings.split))
         return [[line for i, n in find(examples) for line in writer.of_example(i, n)], []]
 
-    return ([part.start, part.stop] for part in parts), of_part
+    return ([part.start, part.stop] for part in parts), of_part, len(chosen)
+
+
+def _prediction_rows(
+    rows: dict[int, dict[str, Any]], shown: ShownExamples | None, task: Task
+) -> list[str]:
+    """Returns lines for what is predicted of examples, by index."""
+    if shown is None:
+        return list(prediction_lines(rows.values(), task))
+    told = shown.of(list(rows))
+    return [to_json({"id": index} | told[index] | row) for index, row in rows.items()]
 
 
 def _of_lines(
@@ -144,13 +167,15 @@ def _of_lines(
     def of_piece(piece: list[Any]) -> Rows:
         first, lines = piece[0], [InputLine(*line) for line in piece[1]]
         if pipeline.task.predicts:
-            return _predictions(first, lines, pipeline)
+            return _predictions(first, lines, pipeline, settings.format)
         rows: Rows = [[], []]
         for number, (line, answer) in enumerate(answers(lines, pipeline, 0, first), start=first):
             if answer.error:
                 rows[1].append(fault(number, answer.error))
             if settings.format == "jsonl":
                 rows[0].append(to_json(json_row(number, line, answer, pipeline)))
+            elif settings.format == "text":
+                rows[0].extend(text_lines(answer.hypotheses, pipeline))
             else:
                 rows[0].extend(fairseq_lines(number, line, answer, pipeline))
         return rows
@@ -158,7 +183,7 @@ def _of_lines(
     return pieces(), of_piece
 
 
-def _predictions(first: int, lines: list[InputLine], pipeline: Pipeline) -> Rows:
+def _predictions(first: int, lines: list[InputLine], pipeline: Pipeline, form: str) -> Rows:
     """Returns rows for lines that hold JSON; a line that cannot be used has an error."""
     given: dict[int, Any] = {}
     errors: dict[int, str] = {}
@@ -176,7 +201,10 @@ def _predictions(first: int, lines: list[InputLine], pipeline: Pipeline) -> Rows
         if number in errors:
             rows[1].append(fault(number, errors[number]))
         row = {"error": errors[number]} if number in errors else found[number]
-        rows[0].append(to_json({"id": number} | row))
+        if form == "text":
+            rows[0].extend(prediction_lines([row], pipeline.task))
+        else:
+            rows[0].append(to_json({"id": number} | row))
     return rows
 
 

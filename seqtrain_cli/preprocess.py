@@ -10,7 +10,7 @@ r"""seqtrain-preprocess: turns raw data into a folder for task.data. Settings ar
   overwrite=true               replace a folder that was prepared from other text or settings
   shard=2/4                    prepare part 2 of 4 (in OUT.parts), each in a job of its own;
   shard=join                   then put the parts together to the same files as at once
-  plugins=[module,./file.py]   code of yours that registers components
+  plugins=[module,./file.py,./folder]   code of yours that registers components
   debug=true                   show the traceback of an error
 
 A command that was interrupted goes on when it is run again.

@@ -2,9 +2,11 @@
 
   seqtrain-report runs=runs/a                        writes report.html
   seqtrain-report runs=[runs/a,runs/b] output=FILE.html
+  seqtrain-report runs=runs/grid                     the trials of a sweep
   seqtrain-report runs=runs/a live=true              a page that follows a run while it goes on
 
-  runs                         run folders, laid over one another
+  runs                         run folders, laid over one another; a folder of runs, as a sweep
+                               leaves, stands for those in it
   output                       page to write (report.html); it needs no network and no script
   png                          folder for the curves as PNG files as well
   live=true                    serve the page instead, until Ctrl-C

@@ -114,7 +114,7 @@ class GenerateConfig(InferenceConfig):
     input: str = ""
     """Text to read instead of a split: a file, or - for standard input."""
     format: str = "jsonl"
-    """jsonl, or fairseq for its lines S- T- H- D- P- with scores to base 2."""
+    """jsonl, text, or fairseq for its lines S- T- H- D- P- with scores to base 2."""
     shard: str = ""
     """i/n does part i of n of the examples, i from 1: for separate jobs."""
     score_reference: bool = False
@@ -215,7 +215,7 @@ class ReportConfig:
     """Settings of seqtrain-report."""
 
     runs: list[str] = field(default_factory=list)
-    """Run folders."""
+    """Run folders, or folders of runs, such as a sweep leaves."""
     output: str = "report.html"
     """Page to write."""
     png: str = ""
@@ -274,23 +274,28 @@ class AverageConfig:
     """Show the traceback of errors."""
 
 
+STORED_COMMANDS = {
+    "preprocess": PreprocessConfig,
+    "generate": GenerateConfig,
+    "evaluate": EvaluateConfig,
+    "average": AverageConfig,
+    "interactive": InteractiveConfig,
+    "score": ScoreConfig,
+    "import": ImportConfig,
+    "export": ExportConfig,
+    "report": ReportConfig,
+    "serve": ServeConfig,
+}
+"""Commands whose whole config is in the code, without a file in config/."""
+
+
 @cache
 def store_schemas() -> None:
     """Stores the schemas once, and the whole config of commands without a file in config/."""
     store = ConfigStore.instance()
     store.store(name="run_config", node=RunConfig)
-    for name, schema, chosen in (
-        ("preprocess", PreprocessConfig, [{"task": "translation"}]),
-        ("generate", GenerateConfig, []),
-        ("evaluate", EvaluateConfig, []),
-        ("average", AverageConfig, []),
-        ("interactive", InteractiveConfig, []),
-        ("score", ScoreConfig, []),
-        ("import", ImportConfig, []),
-        ("export", ExportConfig, []),
-        ("report", ReportConfig, []),
-        ("serve", ServeConfig, []),
-    ):
+    for name, schema in STORED_COMMANDS.items():
+        chosen = [{"task": "translation"}] if schema is PreprocessConfig else []
         store.store(name=f"{name}_config", node=schema)
         defaults = [f"{name}_config", *chosen, "_self_", *QUIET_HYDRA]
         hydra = {"run": {"dir": "."}, "output_subdir": None, "job": {"name": name}}

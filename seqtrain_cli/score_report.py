@@ -17,8 +17,8 @@ def score_report(settings: ScoreConfig) -> dict[str, Any]:
     """Returns the scores of one file, or of two and what the bootstrap says of their difference.
 
     Raises:
-        ConfigError: A setting is missing or names no file.
-        DataError: The files do not fit together.
+        ConfigError: A setting is missing.
+        DataError: A file is missing, or the files do not fit together.
     """
     load_plugins(settings.plugins)
     for key in ("hypotheses", "references"):
@@ -90,5 +90,5 @@ def _columns(paths: Sequence[str]) -> list[tuple[str, ...]]:
 
 def _read(path: str) -> list[str]:
     if not Path(path).is_file():
-        raise ConfigError(f"{path} is not a file: name one with a text a line.")
+        raise DataError(f"{path} is not a file: name one with a text a line.")
     return list(read_lines(Path(path)))

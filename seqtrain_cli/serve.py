@@ -13,8 +13,10 @@
   plugins=[module,./file.py]   code that registers the model's components
   debug=true                   show the traceback of an error
 
-POST /api/answer takes {"inputs": [...]} and, where text is generated, "beam", "nbest" and "lenpen";
-it gives {"outputs": [...]} with what seqtrain-generate writes. GET /api/model tells what is read.
+POST /api/answer takes {"inputs": [...]} and, where text is generated, "beam", "nbest" and "lenpen",
+by the rules of seqtrain-generate; it gives {"outputs": [...]} with what that writes, and
+"unknown_percent", the share of an input's symbols that the model does not know. GET /api/model
+tells what is read. An empty line has an empty answer, but a language model begins a text.
 Options: -h, --help, --version, --cfg job (print the composed configuration)
 """
 

@@ -18,7 +18,7 @@ Settings that most runs need:
   validation.validate_interval_updates
   distributed.num_processes           processes on this machine
   precision.dtype                     fp32 or bf16
-  plugins=[module,./file.py]          code of yours that registers components
+  plugins=[module,./file.py,./folder] code of yours that registers components
   dry_run=true                        build everything, run one batch, write nothing
   debug=true                          show the traceback of an error
   profile=true                        write where the time goes into run_dir/profile
@@ -26,6 +26,7 @@ Settings that most runs need:
 Options:
   -h, --help      this text                  --cfg job   print the composed configuration
   --version       the version                -m          a sweep: key=a,b runs every combination
+                                                         and names the best at the end
   --config-dir D  presets of yours           -sc install=bash   print shell completion to eval
 """
 
@@ -41,6 +42,7 @@ def run(container: dict[str, Any]) -> float | None:
     """Trains, in this process or in several."""
     from seqtrain.distributed.context import DistributedContext
     from seqtrain.distributed.launch import launch, must_launch
+    from seqtrain.files import as_typed
     from seqtrain.pipeline import train
     from seqtrain.training.run_config import RunConfig
 
@@ -51,13 +53,20 @@ def run(container: dict[str, Any]) -> float | None:
         sys.exit(launch(argv, config.distributed.num_processes))
     result = train(config)
     if context.is_first and not config.dry_run:
-        print(f"configuration in {Path(config.run_dir) / 'config.json'}", flush=True)
+        print(f"configuration in {as_typed(Path(config.run_dir)) / 'config.json'}", flush=True)
     if result.signal:
         sys.exit(128 + result.signal)
     return result.best_metric
 
 
-COMMAND = Command("train", __doc__, run)
+def check(container: dict[str, Any]) -> None:
+    """Raises ConfigError for settings that cannot work, as far as they alone tell it."""
+    from seqtrain.training.run_config import RunConfig
+
+    RunConfig.parse(container)
+
+
+COMMAND = Command("train", __doc__, run, check)
 
 
 def main() -> int:

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from seqtrain.errors import MachineError
-from seqtrain.files import RunLock, ensure_writable_directory, remove_tree, write_atomically
+from seqtrain.files import (
+    RunLock,
+    as_typed,
+    ensure_writable_directory,
+    remove_tree,
+    write_atomically,
+)
 
 
 def test_atomic_write_replaces_the_content_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -139,3 +145,13 @@ def test_atomic_write_respects_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_a_path_is_shown_from_the_working_folder_where_it_lies_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "a/b", Path("a/b"), Path("./a/b")):
+        assert as_typed(path) == Path("a/b")
+    assert as_typed(Path("../c")) == Path("../c")
+    assert as_typed(tmp_path.parent / "c") == tmp_path.parent / "c"

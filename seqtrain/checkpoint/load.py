@@ -22,6 +22,10 @@ from seqtrain.checkpoint.ranking import read_ranking
 from seqtrain.checkpoint.tree import Tree, join
 from seqtrain.checkpoint.verified_file import VerifiedFile, read_regular
 from seqtrain.errors import CheckpointError, SeqtrainError
+from seqtrain.files import as_typed
+
+MAX_LISTED = 5
+"""Checkpoints that a message names."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,10 @@ def resolve(path: Path) -> Path:
     Raises:
         CheckpointError: There is none.
     """
-    if os.path.lexists(path / MANIFEST) or updates_of(path.name) is not None:
+    if os.path.lexists(path / MANIFEST):
         return path.resolve()
+    if updates_of(path.name) is not None and os.path.lexists(path):
+        return path.resolve()  # it is damaged; whoever reads it tells how
     for directory in (path / "checkpoints", path):
         paths = committed(directory) if directory.is_dir() else []
         if paths and os.path.lexists(directory / BEST):
@@ -184,7 +190,48 @@ def resolve(path: Path) -> Path:
         if paths:
             return paths[0]
     reason = "holds no checkpoint" if os.path.lexists(path) else "does not exist"
-    raise CheckpointError(f"{path} {reason}. Name a run directory or a step-... directory in it.")
+    raise CheckpointError(f"{path} {reason}. {_what_there_is(path)}")
+
+
+def read_named(path: Path, key: str, names: Collection[str] | None = None) -> LoadedCheckpoint:
+    """Reads the checkpoint that a user's path means.
+
+    Args:
+        path: As for `resolve`.
+        key: Setting that named it, for messages.
+        names: As for `read_checkpoint`.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged: then another one of its run is named.
+    """
+    found = resolve(path)
+    try:
+        return read_checkpoint(found, names=names)
+    except CheckpointError as error:
+        whole = next((p for p in committed(found.parent) if p != found and _is_whole(p)), None)
+        if whole is None:
+            raise
+        raise CheckpointError(
+            f"{error} Another one of this run is whole: {key}={as_typed(whole)}"
+        ) from error
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        verify(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _what_there_is(path: Path) -> str:
+    """Returns what to name in the place of a path without a checkpoint."""
+    for directory in (path.parent, path.parent / "checkpoints"):
+        if paths := committed(directory) if directory.is_dir() else []:
+            names = ", ".join(step.name for step in paths[:MAX_LISTED])
+            more = f", and {len(paths) - MAX_LISTED} older" if len(paths) > MAX_LISTED else ""
+            return f"In {as_typed(directory)} there are {names}{more}."
+    return "Name a run directory or a step-... directory in it."
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -26,6 +26,8 @@ class Piece:
     """Of the whole tensor."""
     begin: tuple[int, ...]
     """Where in it the block begins."""
+    count: int = 1
+    """Blocks that the tensor is divided into, each on as many ranks; not known of what was read."""
 
 
 @dataclass(frozen=True)

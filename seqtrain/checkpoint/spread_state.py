@@ -26,7 +26,7 @@ def leaf_of(tensor: Tensor, part: Tensor) -> Tensor | Piece:
         part: This rank's values: of the tensor itself, or others in its place.
     """
     block = block_of(tensor)
-    return part if block is None else Piece(part, block.shape, block.begin)
+    return part if block is None else Piece(part, block.shape, block.begin, block.count)
 
 
 def part_of(tensor: Tensor, whole: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ from typing_extensions import override
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
 from seqtrain.criteria.cross_entropy import real_positions
+from seqtrain.criteria.target_kinds import CLASSES
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Mean, Metrics, Perplexity
 from seqtrain.models.base import ModelContext, ModelOutput
 from seqtrain.modules.dropout import Dropout
 from seqtrain.modules.fused_loss import loss_dtype
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -37,10 +39,7 @@ class AdaptiveSoftmaxConfig(CriterionConfig):
                 "criterion.dim and criterion.factor must be at least 1, "
                 f"got {self.dim} and {self.factor}."
             )
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(
-                f"criterion.dropout must be at least 0 and below 1, got {self.dropout}."
-            )
+        require_range("criterion.dropout", self.dropout, least=0, below=1)
 
 
 @register_criterion("adaptive_softmax", config=AdaptiveSoftmaxConfig)
@@ -54,6 +53,8 @@ class AdaptiveSoftmax(Criterion):
     The model's own output layer takes no part and is not trained, so this is for losses and
     perplexities, not for search.
     """
+
+    target_kind = CLASSES
 
     def __init__(self, config: AdaptiveSoftmaxConfig, context: ModelContext) -> None:
         super().__init__(config, context)

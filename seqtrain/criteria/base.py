@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqtrain.batch import Batch
+from seqtrain.criteria.target_kinds import ANYTHING, TargetKind
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import ModelContext, ModelOutput
 from seqtrain.registry import ComponentConfig, Registry
@@ -43,6 +44,9 @@ class Criterion(nn.Module, ABC):
 
     shares_output: ClassVar[bool] = True
     """Takes one output of the model for a batch; False: runs the model more often, for itself."""
+
+    target_kind: ClassVar[TargetKind] = ANYTHING
+    """What it compares with; a task that gives other targets is refused before the training."""
 
     reads_soft_targets: ClassVar[bool] = False
     """Compares with the batch's extra "soft_targets", as mixup makes them, where there are any."""

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
+from seqtrain.criteria.target_kinds import CLASSES
 from seqtrain.metrics import Mean, Metric, Metrics, Percent, Perplexity
 from seqtrain.models.base import ModelContext, ModelOutput
 from seqtrain.modules.fused_loss import LossOptions, LossSums, linear_loss, logits_loss
@@ -23,6 +24,8 @@ class CrossEntropyConfig(CriterionConfig):
 @register_criterion("cross_entropy", config=CrossEntropyConfig)
 class CrossEntropy(Criterion):
     """Sum of the negative log probabilities of the targets, in nats."""
+
+    target_kind = CLASSES
 
     @override
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:

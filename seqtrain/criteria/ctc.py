@@ -9,10 +9,12 @@ from typing_extensions import override
 
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
+from seqtrain.criteria.target_kinds import SEQUENCES
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Mean, Metrics
 from seqtrain.models.base import ModelOutput
 from seqtrain.modules.fused_loss import loss_dtype
+from seqtrain.option_checks import require_range
 
 PADDING_MASK = "padding_mask"
 """Name in `ModelOutput.aux` of what is padding among the output positions, bool [batch, time]."""
@@ -30,10 +32,7 @@ class CTCConfig(CriterionConfig):
     is skipped."""
 
     def __post_init__(self) -> None:
-        if self.blank_index < 0:
-            raise ConfigError(
-                f"criterion.blank_index must not be negative, got {self.blank_index}."
-            )
+        require_range("criterion.blank_index", self.blank_index, least=0)
 
 
 @register_criterion("ctc", config=CTCConfig)
@@ -44,6 +43,8 @@ class CTC(Criterion):
     are shorter `aux["padding_mask"]`, True at padding on the right. A target ends where its padding
     begins. The loss is a sum over sequences; it is normalised by the number of target symbols.
     """
+
+    target_kind = SEQUENCES
 
     @override
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:

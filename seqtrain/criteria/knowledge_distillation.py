@@ -10,15 +10,17 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from seqtrain.batch import Batch
-from seqtrain.checkpoint.load import read_checkpoint, resolve
+from seqtrain.checkpoint.load import read_named
 from seqtrain.checkpoint.tree import trees_equal
 from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
 from seqtrain.criteria.cross_entropy import real_positions, symbol_metrics
+from seqtrain.criteria.target_kinds import CLASSES
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Mean
 from seqtrain.models.base import MODELS, Model, ModelContext, ModelOutput
 from seqtrain.modules.fused_loss import LossOptions, LossSums, logits_loss, loss_dtype
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -35,12 +37,8 @@ class KnowledgeDistillationConfig(CriterionConfig):
     """Also log the percentage of targets that have the highest probability."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.teacher_weight <= 1.0:
-            raise ConfigError(
-                f"criterion.teacher_weight must be 0 to 1, got {self.teacher_weight}."
-            )
-        if not self.temperature > 0.0:
-            raise ConfigError(f"criterion.temperature must be positive, got {self.temperature}.")
+        require_range("criterion.teacher_weight", self.teacher_weight, least=0, most=1)
+        require_range("criterion.temperature", self.temperature, above=0)
 
 
 @register_criterion("knowledge_distillation", config=KnowledgeDistillationConfig)
@@ -54,6 +52,8 @@ class KnowledgeDistillation(Criterion):
     The teacher is read from its checkpoint when training is prepared, and is no part of the
     checkpoints of this run. Evaluation does without it: the loss is -log p1(t) and "kl" is 0.
     """
+
+    target_kind = CLASSES
 
     def __init__(self, config: KnowledgeDistillationConfig, context: ModelContext) -> None:
         super().__init__(config, context)
@@ -115,7 +115,7 @@ def load_teacher(path: str, context: ModelContext, task_state: Mapping[str, Any]
         CheckpointError: It cannot be read.
         ConfigError: It was trained with other vocabularies or tokenizers.
     """
-    loaded = read_checkpoint(resolve(Path(path)), names=("config", "task", *WEIGHT_PARTS))
+    loaded = read_named(Path(path), "criterion.teacher", ("config", "task", *WEIGHT_PARTS))
     if not trees_equal(loaded.parts["task"], task_state):
         raise ConfigError(
             f"criterion.teacher={path} was trained with other vocabularies or tokenizers than this "

@@ -8,7 +8,8 @@ from typing_extensions import override
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
 from seqtrain.criteria.cross_entropy import symbol_loss
-from seqtrain.errors import ConfigError
+from seqtrain.criteria.target_kinds import CLASSES
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -21,11 +22,7 @@ class LabelSmoothedCrossEntropyConfig(CriterionConfig):
     """Also log the percentage of targets that have the highest probability."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise ConfigError(
-                "criterion.label_smoothing must be at least 0 and below 1, "
-                f"got {self.label_smoothing}."
-            )
+        require_range("criterion.label_smoothing", self.label_smoothing, least=0, below=1)
 
 
 @register_criterion("label_smoothed_cross_entropy", config=LabelSmoothedCrossEntropyConfig)
@@ -36,6 +33,8 @@ class LabelSmoothedCrossEntropy(Criterion):
     -(1 - e) log p(t) - e / (V - 1) * (sum over all v other than t of log p(v)). The metric "loss"
     is that, "nll_loss" and "ppl" come from -log p(t) alone.
     """
+
+    target_kind = CLASSES
 
     @override
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:

@@ -8,6 +8,7 @@ from typing_extensions import override
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
 from seqtrain.criteria.cross_entropy import symbol_loss
+from seqtrain.criteria.target_kinds import CLASSES
 
 
 @dataclass(kw_only=True)
@@ -25,6 +26,8 @@ class MaskedLM(Criterion):
     The batch's targets hold the original symbol at hidden positions and padding everywhere else,
     so that only hidden positions go through the output layer.
     """
+
+    target_kind = CLASSES
 
     @override
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:

@@ -1,6 +1,5 @@
 """R-Drop: two passes with different dropout must agree."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,10 +10,11 @@ from typing_extensions import override
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
 from seqtrain.criteria.cross_entropy import real_positions, symbol_metrics
-from seqtrain.errors import ConfigError
+from seqtrain.criteria.target_kinds import CLASSES
 from seqtrain.metrics import Mean
 from seqtrain.models.base import ModelOutput
 from seqtrain.modules.fused_loss import LossOptions, LossSums, logits_loss, loss_dtype
+from seqtrain.option_checks import require_range
 
 
 @dataclass(kw_only=True)
@@ -29,13 +29,8 @@ class RDropConfig(CriterionConfig):
     """Also log the percentage of targets that have the highest probability."""
 
     def __post_init__(self) -> None:
-        if not (self.kl_weight >= 0.0 and math.isfinite(self.kl_weight)):
-            raise ConfigError(f"criterion.kl_weight must not be negative, got {self.kl_weight}.")
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise ConfigError(
-                "criterion.label_smoothing must be at least 0 and below 1, "
-                f"got {self.label_smoothing}."
-            )
+        require_range("criterion.kl_weight", self.kl_weight, least=0)
+        require_range("criterion.label_smoothing", self.label_smoothing, least=0, below=1)
 
 
 @register_criterion("r_drop", config=RDropConfig)
@@ -46,6 +41,8 @@ class RDrop(Criterion):
     (L1 + L2) / 2 + kl_weight / 4 * (KL(p1 || p2) + KL(p2 || p1)). Evaluation, where nothing is
     dropped, makes one pass. The metric "kl" is the mean of the two divergences.
     """
+
+    target_kind = CLASSES
 
     shares_output: ClassVar[bool] = False
 

@@ -10,11 +10,13 @@ from typing_extensions import override
 
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
+from seqtrain.criteria.target_kinds import NUMBERS
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Mean, Metrics
 from seqtrain.models.base import ModelOutput
 from seqtrain.modules.fused_loss import loss_dtype
 from seqtrain.modules.update_number import FollowsUpdates
+from seqtrain.option_checks import require_choice, require_range
 
 LOSSES = ("mse", "mae", "huber", "quantile")
 
@@ -43,22 +45,15 @@ class RegressionConfig(CriterionConfig):
     """Updates with the whole horizon before the curriculum begins."""
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise ConfigError(
-                f"criterion.loss must be one of {', '.join(LOSSES)}, got {self.loss!r}."
-            )
-        if not (self.delta > 0 and math.isfinite(self.delta)):
-            raise ConfigError(f"criterion.delta must be positive, got {self.delta}.")
+        require_choice("criterion.loss", self.loss, LOSSES)
+        require_range("criterion.delta", self.delta, above=0)
         if not self.quantiles or not all(0.0 < level < 1.0 for level in self.quantiles):
             raise ConfigError(
                 f"criterion.quantiles must be levels between 0 and 1, got {self.quantiles}."
             )
         for key, least in (("updates", 0), ("start", 1), ("step", 1), ("after", 0)):
             value = getattr(self, f"horizon_curriculum_{key}")
-            if value < least:
-                raise ConfigError(
-                    f"criterion.horizon_curriculum_{key} must be at least {least}, got {value}."
-                )
+            require_range(f"criterion.horizon_curriculum_{key}", value, least=least)
 
     def horizon_at(self, update_number: int, horizon: int) -> int:
         """Returns how many steps of the horizon count in an update; the first update is 1.
@@ -92,6 +87,8 @@ class Regression(Criterion, FollowsUpdates):
     steps count in early updates, in all that is counted here; the metric "horizon" says how many.
     Evaluation is always over the whole.
     """
+
+    target_kind = NUMBERS
 
     @override
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:

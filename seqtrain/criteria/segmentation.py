@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
+from seqtrain.criteria.target_kinds import CLASSES_OF_POSITIONS
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Mean, Metric, Metrics, Percent
 from seqtrain.models.base import ModelOutput
@@ -51,6 +52,8 @@ class Segmentation(Criterion):
     example. Logits are [batch, ..., classes], targets [batch, ...] with padding where a position is
     not to be judged.
     """
+
+    target_kind = CLASSES_OF_POSITIONS
 
     @override
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:

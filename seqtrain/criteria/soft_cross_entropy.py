@@ -9,10 +9,11 @@ from typing_extensions import override
 
 from seqtrain.batch import Batch
 from seqtrain.criteria.base import Criterion, CriterionConfig, LossOutput, register_criterion
-from seqtrain.errors import ConfigError
+from seqtrain.criteria.target_kinds import CLASSES
 from seqtrain.metrics import Mean, Metrics, Percent
 from seqtrain.models.base import ModelOutput
 from seqtrain.modules.fused_loss import loss_dtype
+from seqtrain.option_checks import require_range
 
 SOFT_TARGETS = "soft_targets"
 """Name in `Batch.extras` of the distributions, [batch, ..., classes]."""
@@ -26,11 +27,7 @@ class SoftCrossEntropyConfig(CriterionConfig):
     """Probability that is spread evenly over all classes, the target's included."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise ConfigError(
-                "criterion.label_smoothing must be at least 0 and below 1, "
-                f"got {self.label_smoothing}."
-            )
+        require_range("criterion.label_smoothing", self.label_smoothing, least=0, below=1)
 
 
 @register_criterion("soft_cross_entropy", config=SoftCrossEntropyConfig)
@@ -41,6 +38,8 @@ class SoftCrossEntropy(Criterion):
     batch's extra "soft_targets", [batch, ..., classes]; without it, as in validation, they are
     all on the target. The metric "accuracy" counts hits of the unmixed target.
     """
+
+    target_kind = CLASSES
 
     reads_soft_targets = True
 

@@ -151,8 +151,9 @@ def usable(
             found.append(entry)
             fits &= ~too_long
     if found and config.long_examples == REFUSE:
+        examples = "1 example is" if found[0].count == 1 else f"{found[0].count} examples are"
         raise DataError(
-            f"{found[0].count} examples have a {found[0].reason}, the first with index "
+            f"{examples} too long ({found[0].reason}), the first with index "
             f"{found[0].first_ids[0]}. Raise the limit, remove them, or set "
             "dataset.long_examples=skip or cut."
         )

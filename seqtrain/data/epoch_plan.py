@@ -52,7 +52,8 @@ class BatchingSummary:
         for entry in self.filtered:
             ids = ", ".join(str(index) for index in entry.first_ids)
             more = ", ..." if entry.count > len(entry.first_ids) else ""
-            text.append(f"{entry.action}: {entry.count} with a {entry.reason}: {ids}{more}")
+            article = "an" if entry.reason.startswith("e") else "a"
+            text.append(f"{entry.action}: {entry.count} with {article} {entry.reason}: {ids}{more}")
         return text
 
 

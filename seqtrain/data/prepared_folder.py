@@ -12,6 +12,21 @@ from seqtrain.errors import ConfigError, DataError, MachineError
 
 CARD = "card.json"
 
+TASKS_OF = {
+    "seqtrain text": ("language_modeling", "masked_lm", "denoising"),
+    "seqtrain parallel text": ("translation",),
+    "seqtrain labelled sequences": ("recognition", "segmentation"),
+    "seqtrain series": ("forecasting",),
+}
+"""The tasks that read a folder, by the kind on its card; for messages."""
+RAW_DATA = {
+    "seqtrain text": "task.train=[FILE]",
+    "seqtrain parallel text": "task.source=en task.target=de task.train=FILES",
+    "seqtrain labelled sequences": "task.train=FILE",
+    "seqtrain series": "task.file=FILE",
+}
+"""How seqtrain-preprocess is told what such a folder is made from; for messages."""
+
 
 @contextmanager
 def building_folder(out: Path, kind: str) -> Iterator[Path]:
@@ -61,16 +76,31 @@ def read_card(folder: Path, kind: str, version: int) -> dict[str, Any]:
     path = folder / CARD
     card = _any_card(path)
     if card.get("kind") != kind:
-        raise DataError(
-            f"{path}: holds {card.get('kind')!r}, this task needs {kind!r}. Name another folder, "
-            "or run seqtrain-preprocess for this task."
-        )
+        raise other_kind(folder, card.get("kind"), kind)
     if card.get("version") != version:
         raise DataError(
             f"{path}: version {card.get('version')!r}, this program reads {version}. "
             "Run seqtrain-preprocess again."
         )
     return card
+
+
+def other_kind(folder: Path, found: object, wanted: str) -> DataError:
+    """Returns the error for a folder that was prepared for another task.
+
+    Args:
+        folder: With a card.
+        found: The kind on its card.
+        wanted: The kind that the task reads.
+    """
+    if found not in TASKS_OF:
+        return damaged(folder / CARD, f"not the card of a prepared folder, its kind is {found!r}")
+    theirs, ours = TASKS_OF[str(found)], TASKS_OF[wanted]
+    return DataError(
+        f"{folder} was prepared for task={' or '.join(theirs)}, not for task={' or '.join(ours)}. "
+        f"Choose its task, or prepare a folder for yours: seqtrain-preprocess task={ours[0]} "
+        f"{RAW_DATA[wanted]} out=FOLDER."
+    )
 
 
 def damaged(path: Path, what: str) -> DataError:

@@ -21,6 +21,8 @@ class Block:
     """Where in it the block begins."""
     sizes: tuple[int, ...]
     """Of the block."""
+    count: int = 1
+    """Blocks that the tensor is divided into; each is on as many ranks."""
 
     def of(self, whole: Tensor) -> Tensor:
         """Returns the block of a whole tensor, sharing its memory."""
@@ -47,15 +49,16 @@ def block_of(tensor: Tensor) -> Block | None:
     splits = _splits(tensor) if is_spread(tensor) else []
     if not splits:
         return None
-    begin, sizes = [0] * tensor.dim(), list(tensor.shape)
+    begin, sizes, blocks = [0] * tensor.dim(), list(tensor.shape), 1
     for mesh_dim, dim in splits:
         count = tensor.device_mesh.size(mesh_dim)  # type: ignore[attr-defined] # of DTensors
         index = tensor.device_mesh.get_local_rank(mesh_dim)  # type: ignore[attr-defined] # see above
         width = -(-sizes[dim] // count)  # as torch.chunk divides
         first = min(index * width, sizes[dim])
+        blocks *= count
         begin[dim] += first
         sizes[dim] = min(width, sizes[dim] - first)
-    return Block(tuple(tensor.shape), tuple(begin), tuple(sizes))
+    return Block(tuple(tensor.shape), tuple(begin), tuple(sizes), blocks)
 
 
 def whole_of(tensor: Tensor, part: Tensor) -> Tensor:

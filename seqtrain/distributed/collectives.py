@@ -17,7 +17,7 @@ from seqtrain.errors import DistributedError
 
 
 class Collectives:
-    """Collective operations of one process. With a world of one, they are the identity.
+    """Collective operations of one process. For a process that is alone, they are the identity.
 
     All ranks call the same methods in the same order.
 
@@ -27,6 +27,8 @@ class Collectives:
         device: Where the backend takes tensors from: the GPU for nccl, the CPU for gloo. Tensors
             that lie elsewhere are carried there and back. Unset, the CPU.
         group: Connection of its own; unset, the one of the process.
+        is_connected: Whether there is a connection though this is the only process, which then
+            does all that one of several does.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class Collectives:
         world_size: int = 1,
         device: torch.device | None = None,
         group: "dist.ProcessGroup | None" = None,
+        is_connected: bool = False,
     ) -> None:
         self.rank = rank
         self.world_size = world_size
+        self.is_alone = world_size == 1 and not is_connected
         self.device = device or torch.device("cpu")
         self._group = group
 
@@ -54,10 +58,10 @@ class Collectives:
         Args:
             timeout_seconds: After which a rank gives up waiting for the others.
         """
-        if self.world_size == 1:
+        if self.is_alone:
             return Collectives()
         group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds))
-        return Collectives(self.rank, self.world_size, torch.device("cpu"), group)
+        return Collectives(self.rank, self.world_size, torch.device("cpu"), group, True)
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Returns the sum over all ranks, on the tensor's device; the argument may be overwritten.
@@ -68,7 +72,7 @@ class Collectives:
         Raises:
             DistributedError: Another process ended, or did not answer in time.
         """
-        if self.world_size == 1:
+        if self.is_alone:
             return tensor
         carried = tensor.detach().to(self.device).contiguous()
         with self._failures_explained("a sum"):
@@ -84,7 +88,7 @@ class Collectives:
         Raises:
             DistributedError: Another process ended, or did not answer in time.
         """
-        if self.world_size == 1:
+        if self.is_alone:
             return rows
         carried = rows.detach().to(self.device).contiguous()
         received = torch.empty_like(carried)
@@ -101,7 +105,7 @@ class Collectives:
         Raises:
             DistributedError: Another process ended, or did not answer in time.
         """
-        if self.world_size == 1:
+        if self.is_alone:
             return row[None]
         carried = row.detach().to(self.device).contiguous()
         rows = carried.new_empty(self.world_size, *carried.shape)
@@ -119,7 +123,7 @@ class Collectives:
         Raises:
             DistributedError: Another process ended, or did not answer in time.
         """
-        if self.world_size == 1:
+        if self.is_alone:
             return tensor
         carried = tensor.detach().to(self.device).contiguous()
         with self._failures_explained("passing a tensor on"):
@@ -134,7 +138,7 @@ class Collectives:
                 size: tuples are lists, and keys are strings.
         """
         data = _to_bytes(value)
-        if self.world_size == 1:
+        if self.is_alone:
             return [json.loads(data)]
         with self._failures_explained("gathering values"):
             lengths = [int(row) for row in self._gather(torch.tensor([len(data)]))]
@@ -145,7 +149,7 @@ class Collectives:
 
     def broadcast_json(self, value: Any, source: int = 0) -> Any:
         """Returns the value of the rank `source` on every rank; the others' values are ignored."""
-        if self.world_size == 1:
+        if self.is_alone:
             return json.loads(_to_bytes(value))
         data = _to_bytes(value if self.rank == source else None)
         with self._failures_explained("passing a value on"):
@@ -179,7 +183,7 @@ class Collectives:
 
     def any(self, flag: bool) -> bool:
         """Returns whether the flag is set on any rank."""
-        if self.world_size == 1:
+        if self.is_alone:
             return flag
         return bool(self.all_reduce_sum(torch.tensor(int(flag), device=self.device)).item())
 

@@ -40,6 +40,10 @@ class DistributedConfig(StrategyConfig):
     num_processes: int = 1
     """Processes that the command starts on this machine; leave it at 1 under torchrun."""
 
+    in_one_process: bool = False
+    """Use backend, strategy and wrappers also where there is one process only, which else trains
+    the plain model. For strategy=fsdp with cpu_offload on one GPU, and to try things out."""
+
     backend: str = ""
     """What carries tensors between processes: gloo or nccl. Empty: nccl on a GPU, else gloo."""
 
@@ -141,15 +145,15 @@ class DistributedContext:
         Raises:
             DistributedError: The backend cannot be used, or the processes do not find each other.
         """
-        if self.world_size == 1:
+        if self.world_size == 1 and not config.in_one_process:
             yield Collectives(device=device)
             return
-        end_with_launcher()
-        allow_connections(self.world_size)
+        if self.world_size > 1:
+            end_with_launcher()
+            allow_connections(self.world_size)
         backend = _backend(config, device)
-        collectives = Collectives(
-            self.rank, self.world_size, device if backend == "nccl" else torch.device("cpu")
-        )
+        carrier = device if backend == "nccl" else torch.device("cpu")
+        collectives = Collectives(self.rank, self.world_size, carrier, is_connected=True)
         self._join(backend, config, device)
         try:
             collectives.barrier()
@@ -167,23 +171,29 @@ class DistributedContext:
     def _join(self, backend: str, config: DistributedConfig, device: torch.device) -> None:
         timeout = timedelta(seconds=patience(config))
         try:
-            store, _, _ = next(rendezvous("env://", self.rank, self.world_size, timeout=timeout))
             dist.init_process_group(
                 backend,
-                store=of_this_start(store),
+                store=self._store(timeout),
                 rank=self.rank,
                 world_size=self.world_size,
                 timeout=timeout,
                 device_id=device if backend == "nccl" else None,
             )
         except (RuntimeError, ValueError) as error:
-            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            names = ("MASTER_ADDR", "MASTER_PORT")
+            address = ":".join(os.environ.get(name, "none") for name in names)
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise DistributedError(
                 f"Rank {self.rank} of {self.world_size} cannot join the others at {address} "
                 f"(MASTER_ADDR:MASTER_PORT) with {backend}; are all processes running, and is the "
                 f"port free? ({reason})"
             ) from error
+
+    def _store(self, timeout: timedelta) -> Any:
+        if self.world_size == 1:  # there is nobody to meet, nor an address to meet at
+            return dist.HashStore()  # type: ignore[attr-defined] # exported at run time only
+        store, _, _ = next(rendezvous("env://", self.rank, self.world_size, timeout=timeout))
+        return of_this_start(store)
 
 
 def of_this_start(store: Any) -> Any:

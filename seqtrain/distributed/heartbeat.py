@@ -106,13 +106,14 @@ class Watchdog:
             self._publish()
             if time.monotonic() - self._beat_time > self._timeout_seconds:
                 earlier = self._published()
-                # Who writes nothing new for two rounds has no running thread at all.
-                self._stopping.wait(min(2 * pause, self._timeout_seconds))
-                if self._stopping.is_set():
-                    return
+                # Who writes nothing new for two rounds has no running thread at all. Others may be
+                # here at the same time, so this one goes on writing.
+                for _ in range(4):
+                    if self._stopping.wait(pause / 2):
+                        return
+                    self._publish()
                 if time.monotonic() - self._beat_time <= self._timeout_seconds:
                     continue  # the whole process had been suspended, and goes on
-                self._publish()
                 self._report(earlier, self._published())
                 return
 
@@ -201,7 +202,7 @@ def open_board(timeout_seconds: float) -> Board | None:
     Raises:
         DistributedError: The store cannot be reached.
     """
-    if not dist.is_available() or not dist.is_initialized():
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
     address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:

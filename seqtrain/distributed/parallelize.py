@@ -18,7 +18,7 @@ from seqtrain.distributed.gradient_compression import average_in_bf16
 def wrap_data_parallel(
     module: nn.Module, collectives: Collectives, config: DistributedConfig
 ) -> nn.Module:
-    """Returns the module, wrapped if there are several ranks.
+    """Returns the module, wrapped unless this process is alone.
 
     The wrapper copies rank 0's parameters and buffers to all ranks now, and *averages* gradients
     over ranks in the backward pass. Whoever wants the mean over all targets of summed losses
@@ -33,7 +33,7 @@ def wrap_data_parallel(
     Raises:
         DistributedError: The ranks have built different models.
     """
-    if collectives.world_size == 1:
+    if collectives.is_alone:
         return module
     require_same_layout(module, collectives)
     wrapped = DistributedDataParallel(

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from seqtrain.errors import ConfigError
 
 STRATEGIES = ("ddp", "fsdp")
+OF_PLAIN_DDP = ("bucket_cap_mb", "static_graph", "compress_gradients", "shard_optimizer")
+"""Settings that say how whole gradients and whole parameters are exchanged."""
+OF_FSDP = ("reshard_after_forward", "gather_dtype", "cpu_offload")
+"""Settings that say how divided parameters are gathered."""
 
 
 @dataclass(kw_only=True)
@@ -84,26 +88,22 @@ class StrategyConfig:
         return said + ["optimizer's state divided"] * self.shard_optimizer
 
     def _refuse_idle_settings(self) -> None:
-        is_fsdp, is_tensor = self.strategy == "fsdp", self.tensor_parallel > 1
-        only_ddp = {
-            "static_graph": self.static_graph,
-            "compress_gradients": self.compress_gradients,
-            "shard_optimizer": self.shard_optimizer,
+        """Refuses what the strategy would not read. A setting at its default says nothing."""
+        set_here = {
+            name
+            for name in (*OF_PLAIN_DDP, *OF_FSDP)
+            if getattr(self, name) != StrategyConfig.__dataclass_fields__[name].default
         }
-        for name, value in only_ddp.items():
-            if value and (is_fsdp or is_tensor):
+        for name in OF_PLAIN_DDP:
+            if name in set_here and self.is_spread:
+                is_fsdp = self.strategy == "fsdp"
                 other = "distributed.strategy=fsdp" if is_fsdp else "distributed.tensor_parallel"
                 raise ConfigError(
                     f"distributed.{name} is a setting of plain strategy=ddp and has no meaning "
                     f"with {other}. Leave it out."
                 )
-        only_fsdp = {
-            "reshard_after_forward": not self.reshard_after_forward,
-            "gather_dtype": self.gather_dtype != "fp32",
-            "cpu_offload": self.cpu_offload,
-        }
-        for name, value in only_fsdp.items():
-            if value and not is_fsdp:
+        for name in OF_FSDP:
+            if name in set_here and self.strategy != "fsdp":
                 raise ConfigError(
                     f"distributed.{name} needs distributed.strategy=fsdp, got {self.strategy}."
                 )

@@ -2,19 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from torch import Tensor, nn
 from typing_extensions import override
 
-from seqtrain.errors import ConfigError
+from seqtrain.errors import ConfigError, UnfitModelError
 from seqtrain.registry import ComponentConfig, Registry
 
 
 @dataclass(kw_only=True)
 class ModelConfig(ComponentConfig):
     """Base of every model's config."""
+
+
+IN_WORDS = {
+    "source_vocab_size": "a source text",
+    "target_vocab_size": "a target text",
+    "num_classes": "classes",
+    "labels_per_position": "a label for each position",
+    "look_back": "rows that are known",
+    "horizon": "rows to foretell",
+    "num_channels": "channels of values",
+}
+"""What fields of ModelContext mean, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +57,11 @@ class ModelContext:
     num_quantiles: int = 0
 
     def require(self, model: str, *names: str) -> None:
-        """Raises ConfigError if the task does not tell what this model needs."""
-        missing = [name for name in names if not getattr(self, name)]
+        """Raises UnfitModelError if the task does not tell what this model needs."""
+        missing = [IN_WORDS.get(name, name) for name in names if not getattr(self, name)]
         if missing:
-            given = [field.name for field in fields(self) if getattr(self, field.name)]
-            raise ConfigError(
-                f"model={model} needs a task that knows {', '.join(missing)}; "
-                f"this task knows {', '.join(given)}. Choose another model or task."
-            )
+            needs = " and ".join(missing)
+            raise UnfitModelError(f"model={model} needs {needs}, which this task does not have.")
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """What an optimizer wrapper is: torch optimizers whose state is keyed by parameter name."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from seqtrain.optim.groups import (
     schedule_key,
     split_parameters,
 )
+from seqtrain.option_checks import require_range
 from seqtrain.registry import ComponentConfig, Registry
 
 NO_RATES: Mapping[str, float] = MappingProxyType({})
@@ -42,12 +42,8 @@ class OptimizerConfig(ComponentConfig):
     """No weight decay for parameters of at most one dimension (biases, norms) and embeddings."""
 
     def __post_init__(self) -> None:
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise ConfigError(f"optimizer.lr must be positive, got {self.lr}.")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise ConfigError(
-                f"optimizer.weight_decay must not be negative, got {self.weight_decay}."
-            )
+        require_range("optimizer.lr", self.lr, above=0)
+        require_range("optimizer.weight_decay", self.weight_decay, least=0)
 
     def with_rates_times(self, factor: float) -> Self:
         """Returns the same with every learning rate multiplied."""
@@ -254,11 +250,20 @@ class OptimizerWrapper(ABC):
     def _check_slot(self, name: str, slot: str, value: object) -> None:
         """Raises CheckpointError unless a slot is plain, a scalar, or broadcasts to its parameter.
 
-        Factored moments keep their parameter's number of dimensions, some of them of size 1.
+        Factored moments keep their parameter's number of dimensions, some of them of size 1. An
+        optimizer whose moments have another type of number than their parameter overrides this.
         """
-        if not isinstance(value, Tensor) or not value.dim():
+        if not isinstance(value, Tensor):
             return
-        shape = self.parameters[name].shape
+        shape, dtype = self.parameters[name].shape, self.parameters[name].dtype
+        # A count of updates is float32 whatever the parameter is.
+        if value.dtype != dtype and (value.dim() or not value.is_floating_point()):
+            raise CheckpointError(
+                f"The saved optimizer state {slot!r} of {name} holds {_plain(value.dtype)}, the "
+                f"parameter {_plain(dtype)}."
+            )
+        if not value.dim():
+            return
         pairs = zip(value.shape, shape, strict=False)
         if value.dim() != len(shape) or any(own not in (1, size) for own, size in pairs):
             raise CheckpointError(
@@ -305,6 +310,10 @@ def _placed(
         for slot, value in slots.items()
     }
     return {slot: _laid_out_like(parameter, value) for slot, value in placed.items()}
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _laid_out_like(parameter: nn.Parameter, value: Any) -> Any:

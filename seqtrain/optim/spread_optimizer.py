@@ -87,6 +87,13 @@ class SpreadOptimizer(OuterWrapper):
         self._add_up(self._pairs())
 
     @override
+    def scale_grads(self, factor: float | Tensor) -> None:
+        # With cpu_offload the gradients are with the CPU, and the factor comes from the GPU.
+        if isinstance(factor, Tensor) and any(g.device != factor.device for g in self._gradients()):
+            factor = factor.cpu()
+        super().scale_grads(factor)
+
+    @override
     def state_dict(self) -> dict[str, Any]:
         return with_slots(self.inner.state_dict(), self._as_leaves)
 

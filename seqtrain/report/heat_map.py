@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from seqtrain.report.markup import element, shown
+from seqtrain.report.markup import element, scrolled, shown
 
 CELL, FONT = 15.0, 11.0
 MOST = 60
@@ -43,7 +43,7 @@ def heat_map(attention: Mapping[str, Any]) -> str:
         aria_label="attention to the source (columns) for each symbol of the output (rows)",
     )  # fmt: skip
     caption = "attention: rows are the output, columns the source; dark is much"
-    return element("figure", picture + element("figcaption", caption), class_="wide")
+    return scrolled(picture + element("figcaption", caption), "attention", kind="figure")
 
 
 def _cell(x: float, y: float, weight: Any, title: str) -> str:

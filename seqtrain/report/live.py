@@ -8,8 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import parse_qs
 
+from seqtrain.errors import SeqtrainError
 from seqtrain.report.local_server import NOT_FOUND, LocalServer, Question, Reply, json_reply
 from seqtrain.report.page import page_policy, report_content, report_page
+from seqtrain.report.run_folders import run_folders
 from seqtrain.report.run_log import FILES, read_runs
 
 
@@ -53,7 +55,10 @@ class _LiveReport:
         with self._turn:
             stamp = self._stamp()
             if self._newest is None or self._newest.stamp != stamp:
-                text = report_content(read_runs(self.paths, may_be_new=True))
+                try:
+                    text = report_content(read_runs(self.paths, may_be_new=True))
+                except SeqtrainError as error:  # a folder that has gone, for example
+                    return json_reply({"error": str(error)}, 503)
                 digest = hashlib.sha256(text.encode()).hexdigest()
                 self._newest = _Content(stamp, digest[:16], text)
             newest = self._newest
@@ -63,7 +68,8 @@ class _LiveReport:
 
     def _stamp(self) -> tuple[object, ...]:
         """Returns what changes when a file does."""
-        return tuple(_stamp_of(path / name) for path in self.paths for name in FILES)
+        folders = run_folders(self.paths)
+        return tuple((path, _stamp_of(path / name)) for path in folders for name in FILES)
 
 
 def _stamp_of(path: Path) -> tuple[int, int] | None:

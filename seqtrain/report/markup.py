@@ -17,6 +17,17 @@ def shown(value: object, most: int = 2_000) -> str:
     return escape(_UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", text), quote=True)
 
 
+def scrolled(content: str, label: str, kind: str = "div") -> str:
+    """Returns a frame that content wider than the page is scrolled in, by the keyboard too.
+
+    Args:
+        content: Markup.
+        label: What it is, for people who cannot see it.
+        kind: Name of the frame's element.
+    """
+    return element(kind, content, class_="wide", tabindex=0, role="region", aria_label=label)
+
+
 def element(name: str, content: str = "", **attributes: object) -> str:
     """Returns an element around markup.
 

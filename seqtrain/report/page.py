@@ -9,7 +9,7 @@ from pathlib import Path
 from seqtrain.errors import ConfigError, MachineError
 from seqtrain.files import write_atomically
 from seqtrain.report.chart import Chart, legend, svg, swatch
-from seqtrain.report.markup import element, shown
+from seqtrain.report.markup import element, scrolled, shown
 from seqtrain.report.options import differing_options, options_of
 from seqtrain.report.panels import panels_of
 from seqtrain.report.run_log import RunLog
@@ -66,7 +66,7 @@ def report_page(runs: Sequence[RunLog], live: bool = False) -> str:
 def report_content(runs: Sequence[RunLog]) -> str:
     """Returns what changes while runs go on: tables, charts, samples."""
     panels = panels_of(runs)
-    samples = "".join(sample_section(run) for run in runs)
+    samples = sample_section(runs)
     notes = [shown(f"{run.name}: {note}") for run in runs for note in run.notes[:20]]
     parts = [
         _overview(runs),
@@ -122,7 +122,8 @@ def _overview(runs: Sequence[RunLog]) -> str:
         cells += [shown(_best(run, metric)) for metric in metrics]
         cells += [number(run.test[name]) if name in run.test else "-" for name in tests]
         rows.append(cells)
-    return _table(names, rows)
+    table = _table(names, rows, "runs, with their best values")
+    return element("div", table, class_="overview")
 
 
 def _best(run: RunLog, metric: str) -> str:
@@ -153,19 +154,19 @@ def _differences(runs: Sequence[RunLog]) -> str:
         return element("p", "none")
     names = ["option", *(run.name for run in runs)]
     rows = [[shown(key), *(shown(v, 200) for v in values)] for key, values in differences.items()]
-    return _table(names, rows)
+    return _table(names, rows, "options that differ")
 
 
 def _options(run: RunLog) -> str:
-    return _table(["option", "value"], [[shown(k), shown(v)] for k, v in options_of(run).items()])
+    rows = [[shown(key), shown(value)] for key, value in options_of(run).items()]
+    return _table(["option", "value"], rows, f"options of {run.name}")
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
     """Returns a table; names are text, cells are markup."""
-    head = element("tr", "".join(element("th", shown(name)) for name in names))
+    head = element("tr", "".join(element("th", shown(name), scope="col") for name in names))
     body = "".join(element("tr", "".join(element("td", cell) for cell in row)) for row in rows)
-    table = element("table", element("thead", head) + element("tbody", body))
-    return element("div", table, class_="wide")
+    return scrolled(element("table", element("thead", head) + element("tbody", body)), label)
 
 
 def _details(title: str, content: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from seqtrain.report.chart import Chart, Line
-from seqtrain.report.run_log import RunLog
+from seqtrain.report.run_log import TRAINING, RunLog
 from seqtrain.report.styles import Style
 
 LABELS = {
@@ -63,7 +63,7 @@ def panels_of(runs: Sequence[RunLog]) -> Panels:
     """Returns the charts of some runs; each run has the style of its place."""
     sources = [_sources(run) for run in runs]
     judged = _in_order(s.metric for found in sources for s in found if s.event in ("valid", "test"))
-    trained = _in_order(s.metric for found in sources for s in found if s.event == "train")
+    trained = _in_order(s.metric for found in sources for s in found if s.event == TRAINING)
     logged = [*MECHANICS, *FURTHER]
     scores = [name for name in judged if name not in logged]
     first = [name for name in ("loss", *_best_metrics(runs)) if name in scores or name in trained]
@@ -79,14 +79,13 @@ def panels_of(runs: Sequence[RunLog]) -> Panels:
 def _sources(run: RunLog) -> list[_Source]:
     """Returns what a run has curves of."""
     splits = _further_splits(run)
-    training = "train" if "train" in run.curves else "epoch"
     found: list[_Source] = []
-    for name in run.curves.get(training, {}):
+    for name in run.names(TRAINING):
         if name not in NO_CURVES:
             metric = name.removeprefix("train_")
-            found.append(_Source(training, name, metric, "train"))
+            found.append(_Source(TRAINING, name, metric, "train"))
     for event in ("valid", "test"):
-        for name in run.curves.get(event, {}):
+        for name in run.names(event):
             if name in NO_CURVES:
                 continue
             metric, label = name.removeprefix(f"{event}_"), event
@@ -122,7 +121,7 @@ def _chart(metric: str, runs: Sequence[RunLog], sources: Sequence[list[_Source]]
 def _line(run: RunLog, source: _Source, style: Style, is_named: bool) -> Line:
     curve = run.curve(source.event, source.name)
     updates, values = (curve.updates, curve.values) if curve else ([], [])
-    is_training = source.event in ("train", "epoch")
+    is_training = source.event == TRAINING
     is_mechanics = source.metric in (*MECHANICS, *FURTHER)
     label = "" if is_mechanics else source.label
     return Line(

@@ -19,6 +19,7 @@ import numpy as np
 from seqtrain.checkpoint import strict_json
 from seqtrain.checkpoint.verified_file import read_regular
 from seqtrain.errors import CheckpointError, ConfigError, DataError
+from seqtrain.report.run_folders import METRICS, left_out, run_folders, short_names
 
 MAX_LINE_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 30
@@ -30,10 +31,13 @@ MAX_SAMPLES = 2_000
 LARGEST = 1e100
 """Larger values are gaps, as those that are not finite are."""
 
-METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+SAMPLES = "samples.jsonl"
 CONFIG, TEST = "config.json", "test_metrics.json"
 FILES = (METRICS, SAMPLES, CONFIG, TEST)
 """All that is read of a run folder."""
+
+TRAINING = "training"
+"""Stands for that of the events "train" and "epoch" which has more rows."""
 
 
 @dataclass
@@ -61,6 +65,17 @@ class Curve:
             self.stride *= 2
 
 
+def denser(intervals: Curve | None, epochs: Curve | None) -> Curve | None:
+    """Returns the curve with more points, of rows each logging.interval and of rows each epoch.
+
+    Both are means since the row before, so that points of the two in one line would jump: what is
+    meant over a longer time lags behind.
+    """
+    if intervals is None or epochs is None:
+        return intervals or epochs
+    return epochs if len(epochs.updates) > len(intervals.updates) else intervals
+
+
 @dataclass
 class RunLog:
     """What is known of a run."""
@@ -79,11 +94,24 @@ class RunLog:
     """What could not be read."""
 
     def curve(self, event: str, name: str) -> Curve | None:
-        """Returns a curve with at least one value, if there is one."""
-        found = self.curves.get(event, {}).get(name)
+        """Returns a curve with at least one value, if there is one.
+
+        Args:
+            event: As it is logged, or TRAINING.
+            name: As it is logged.
+        """
+        if event == TRAINING:
+            found = denser(self.curve("train", name), self.curve("epoch", name))
+        else:
+            found = self.curves.get(event, {}).get(name)
         if found is None or all(math.isnan(value) for value in found.values):
             return None
         return found
+
+    def names(self, event: str) -> list[str]:
+        """Returns the names of an event's curves; the event may be TRAINING."""
+        events = ("train", "epoch") if event == TRAINING else (event,)
+        return list(dict.fromkeys(name for each in events for name in self.curves.get(each, {})))
 
     @property
     def num_updates(self) -> int:
@@ -92,7 +120,7 @@ class RunLog:
 
     def seconds_at(self, updates: list[int]) -> list[float]:
         """Returns the time of training at some updates, between those that are known; or nan."""
-        known = self.curve("train", "train_wall") or self.curve("epoch", "train_wall")
+        known = self.curve(TRAINING, "train_wall")
         if known is None:
             return [math.nan] * len(updates)
         steps, seconds = [0, *known.updates], [0.0, *known.values]
@@ -103,7 +131,7 @@ def read_runs(paths: list[Path], may_be_new: bool = False) -> list[RunLog]:
     """Reads run folders, each with a name that tells it from the others.
 
     Args:
-        paths: At least one.
+        paths: At least one; a folder of runs stands for the runs in it.
         may_be_new: A run that has written nothing yet is shown as such.
 
     Raises:
@@ -111,13 +139,15 @@ def read_runs(paths: list[Path], may_be_new: bool = False) -> list[RunLog]:
     """
     if not paths:
         raise ConfigError("runs is empty: name run folders, as in runs=[runs/a,runs/b].")
-    names = _names([path.resolve() for path in paths])
+    given, paths = paths, run_folders(paths)
+    names = short_names([path.resolve() for path in paths])
     runs = []
     for path, name in zip(paths, names, strict=True):
         if may_be_new and not os.path.lexists(path / METRICS):
             runs.append(RunLog(name, path, notes=["nothing is written yet"]))
         else:
             runs.append(read_run_log(path, name))
+    runs[0].notes += left_out(given)
     return runs
 
 
@@ -128,7 +158,7 @@ def read_run_log(path: Path, name: str) -> RunLog:
         DataError: It does not exist or holds no metrics.jsonl.
     """
     if not os.path.lexists(path / METRICS):
-        reason = f"has no {METRICS}" if path.is_dir() else "is no folder"
+        reason = f"has no {METRICS} and no runs in it" if path.is_dir() else "is no folder"
         raise DataError(f"runs: {path} {reason}. Name run folders, as in runs=[runs/a,runs/b].")
     run = RunLog(name, path)
     num_bad = 0
@@ -191,10 +221,11 @@ def _rows(path: Path, notes: list[str]) -> Iterator[Any]:
     except OSError as error:
         notes.append(f"{path.name}: {error.strerror}")
         return
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        notes.append(f"{path.name}: not a file")
+        return
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            notes.append(f"{path.name}: not a file")
-            return
         too_long = False
         while line := file.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n"):
@@ -234,12 +265,3 @@ def _thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     places = np.linspace(0, len(updates) - 1, most).round().astype(int)
     kept = {updates[place] for place in places}
     return [row for row in rows if row["num_updates"] in kept]
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """Returns as many last parts of each path as tell them apart."""
-    for length in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-length:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{path.name} ({index})" for index, path in enumerate(paths, start=1)]

@@ -1,59 +1,87 @@
-"""Outputs for validation examples over the training of a run, as HTML."""
+"""Outputs for validation examples over the training of runs, as HTML."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seqtrain.report.chart import swatch
 from seqtrain.report.forecast_view import forecasts_over_training
 from seqtrain.report.heat_map import heat_map
-from seqtrain.report.markup import element, shown
+from seqtrain.report.markup import element, scrolled, shown
 from seqtrain.report.run_log import RunLog
+from seqtrain.report.styles import Style
 
 MOST_EXAMPLES = 8
 MOST_ROWS = 12
+GIVEN = ("source", "reference")
+
+Row = Mapping[str, Any]
+Key = tuple[str, ...]
 
 
-def sample_section(run: RunLog) -> str:
-    """Returns the outputs of a run, example by example; empty if none were logged."""
-    examples: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in run.samples:
-        key = (str(row.get("split", "")), str(row["id"]))
-        if key in examples or len(examples) < MOST_EXAMPLES:
-            examples.setdefault(key, []).append(row)
-    cards = [_card(split, name, rows) for (split, name), rows in examples.items()]
-    if not cards:
-        return ""
-    return element("h3", shown(run.name)) + element("div", "".join(cards), class_="samples")
+def sample_section(runs: Sequence[RunLog]) -> str:
+    """Returns the outputs of all runs, example by example; empty if none were logged.
+
+    What several runs say to the same example stands together, with the example once.
+    """
+    examples: dict[Key, dict[int, dict[int, Row]]] = {}
+    for index, run in enumerate(runs):
+        for row in run.samples:
+            key = _key(row)
+            if key in examples or len(examples) < MOST_EXAMPLES:
+                said = examples.setdefault(key, {}).setdefault(index, {})
+                said[row["num_updates"]] = row  # the last one of an update counts
+    cards = [_card(key, found, runs) for key, found in examples.items()]
+    return element("div", "".join(cards), class_="samples") if cards else ""
 
 
-def _card(split: str, name: str, rows: list[dict[str, Any]]) -> str:
-    last = rows[-1]
-    parts = [element("h4", shown(f"{split} example {name}"))]
-    for key in ("source", "reference"):
-        if isinstance(last.get(key), str | int | float):
-            text = element("bdi", shown(last[key]))
-            parts.append(element("p", element("b", shown(key)) + " " + text, class_="text"))
-    parts.append(_outputs(rows))
-    if isinstance(last.get("attention"), Mapping):
-        parts.append(heat_map(last["attention"]))
-    parts += _forecasts(rows)
+def _key(row: Row) -> Key:
+    given = (str(row.get(name, "")) for name in GIVEN)
+    return (str(row.get("split", "")), str(row["id"]), *given)
+
+
+def _card(key: Key, found: Mapping[int, Mapping[int, Row]], runs: Sequence[RunLog]) -> str:
+    first = next(iter(next(iter(found.values())).values()))
+    parts = [element("h3", shown(f"{key[0]} example {key[1]}"), class_="card")]
+    for name in GIVEN:
+        if isinstance(first.get(name), str | int | float):
+            text = element("bdi", shown(first[name]))
+            parts.append(element("p", element("b", shown(name)) + " " + text, class_="text"))
+    for index, rows in found.items():
+        if len(runs) > 1:
+            parts.append(element("h4", swatch(Style(index)) + shown(runs[index].name)))
+        parts.append(_said([rows[updates] for updates in sorted(rows)], runs[index].name))
     return element("article", "".join(parts))
 
 
-def _outputs(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a table of what was said after how many updates."""
-    found = [(row["num_updates"], text) for row in rows if (text := _output(row))]
+def _said(rows: Sequence[Row], name: str) -> str:
+    """Returns what a run said to an example."""
+    parts = [_outputs(rows, name)]
+    if isinstance(rows[-1].get("attention"), Mapping):
+        parts.append(heat_map(rows[-1]["attention"]))
+    return "".join([*parts, *_forecasts(rows)])
+
+
+def _outputs(rows: Sequence[Row], name: str) -> str:
+    """Returns a table of what was said after how many updates, repetitions on one line."""
+    found: list[tuple[int, int, str]] = []
+    for row in rows:
+        updates, text = row["num_updates"], _output(row)
+        if found and found[-1][2] == text:
+            found[-1] = (found[-1][0], updates, text)
+        elif text:
+            found.append((updates, updates, text))
     if not found:
         return ""
-    lines = [
-        element("tr", element("td", f"{updates:,}", class_="number") + element("td", said))
-        for updates, said in _spread(found)
-    ]
-    head = "<tr><th>update</th><th>output</th></tr>"
+    lines = []
+    for first, last, said in _spread(found):
+        when = f"{first:,}" if first == last else f"{first:,} to {last:,}"
+        lines.append(element("tr", element("td", when, class_="number") + element("td", said)))
+    head = '<tr><th scope="col">update</th><th scope="col">output</th></tr>'
     table = element("table", element("thead", head) + element("tbody", "".join(lines)))
-    return element("div", table, class_="wide")
+    return scrolled(table, f"outputs of {name}")
 
 
-def _output(row: Mapping[str, Any]) -> str:
+def _output(row: Row) -> str:
     """Returns what is said of an example, as markup."""
     for key in ("output", "error"):
         if isinstance(row.get(key), str):
@@ -71,7 +99,7 @@ def _output(row: Mapping[str, Any]) -> str:
     return element("bdi", shown(prediction))
 
 
-def _forecasts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _forecasts(rows: Sequence[Row]) -> list[str]:
     found = [
         (row["num_updates"], row["prediction"])
         for row in rows

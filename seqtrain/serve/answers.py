@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from seqtrain.errors import DataError, SeqtrainError
+from seqtrain.generation.base import GenerationConfig
 from seqtrain.pipeline import Pipeline
 from seqtrain.report.forecast_view import forecast_pictures
 from seqtrain.serve.input_form import InputForm, input_form
+from seqtrain.serve.unknown_share import unknown_percent
 
 MAX_DEPTH = 5
 KEYS = {"inputs", "beam", "nbest", "lenpen", "pictures"}
@@ -121,19 +123,28 @@ class Answerer:
     def _outputs(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         if self.pipeline.task.predicts:
             return [self._prediction(value, request) for value in request["inputs"]]
-        generation = self._generation(request)
-        found = self.pipeline.answers(request["inputs"], generation)
+        texts = request["inputs"]
+        found = list(self.pipeline.answers(texts, self._generation(request)))
+        unknown = self._unknown({i: texts[i] for i, answer in enumerate(found) if not answer.error})
         return [
             {"error": answer.error} if answer.error else {
                 "hypotheses": [
                     {"text": text.text, "score": text.score}
                     for text in map(self.pipeline.text_of, answer.hypotheses)
-                ]
+                ],
+                "unknown_percent": unknown.get(index),
             }
-            for answer in found
+            for index, answer in enumerate(found)
         ]  # fmt: skip
 
-    def _generation(self, request: Mapping[str, Any]) -> Any:
+    def _unknown(self, texts: Mapping[int, str]) -> dict[int, float]:
+        """Returns the share of unknown symbols in each text, in percent, by its number."""
+        if not texts:
+            return {}
+        shares = unknown_percent(self.pipeline.task.inference_dataset(list(texts.values())))
+        return dict(zip(texts, shares or [], strict=False))
+
+    def _generation(self, request: Mapping[str, Any]) -> GenerationConfig:
         options: dict[str, Any] = {}
         for name, high in (("beam", MAX_BEAM), ("nbest", MAX_BEAM)):
             if name in request:
@@ -143,12 +154,8 @@ class Answerer:
             if type(value) not in (int, float) or not 0.0 <= value <= 10.0:
                 raise BadRequestError("lenpen must be a number from 0 to 10")
             options["lenpen"] = float(value)
-        own = self.pipeline.config.generation
-        # A wider beam than the run's is fine, and so is a narrower one than its nbest.
-        options.setdefault("nbest", min(own.nbest, options.get("beam", own.beam)))
-        options["beam"] = max(options.get("beam", own.beam), options["nbest"])
         try:
-            return replace(own, **options)
+            return replace(self.pipeline.config.generation, **options)
         except SeqtrainError as error:
             raise BadRequestError(str(error)) from error
 
@@ -157,6 +164,8 @@ class Answerer:
             (found,) = self.pipeline.predict([value])
         except DataError as error:
             return {"error": str(error).removeprefix("of the inputs from number 0 on, ")}
+        if unknown := unknown_percent(self.pipeline.task.prediction_dataset([value])):
+            found = found | {"unknown_percent": unknown[0]}
         if request.get("pictures") is True and "forecast" in found:
             return found | {"pictures": forecast_pictures(found)}
         return found

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
@@ -29,6 +29,9 @@ class TaskConfig(ComponentConfig):
 
 class Task(ABC):
     """Base of every task. It never touches the optimizer."""
+
+    raw_settings: ClassVar[Sequence[str]] = ("train", "valid", "test", "extra_splits")
+    """Fields of the config that name raw data, which is not read where `data` is set."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -85,6 +88,10 @@ class Task(ABC):
             f"There is no split {split!r} in {self.config.data or 'the data'}. "
             f"There are: {', '.join(self.splits()) or 'none'}."
         )
+
+    def prepared_with(self) -> dict[str, Any]:
+        """Returns the values of fields of the config that prepared data has settled."""
+        return {}
 
     def vocabularies(self) -> dict[str, list[str]]:
         """Returns the symbols by side ("source", "target"), in the order of their ids."""

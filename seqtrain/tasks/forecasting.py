@@ -23,6 +23,7 @@ from seqtrain.data.text.byte_streams import as_location
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import ModelContext, ModelOutput
+from seqtrain.option_checks import require_fields, require_range
 from seqtrain.tasks.base import Task, TaskConfig, register_task
 from seqtrain.tasks.forecast_metrics import error_metrics, point_metrics, quantile_metrics
 
@@ -76,13 +77,8 @@ class ForecastingConfig(TaskConfig):
     """Rows of a season, for mase: 24 for hourly data with days; 1 for none."""
 
     def __post_init__(self) -> None:
-        for name in ("look_back", "horizon", "season"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"task.{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0.0 <= self.hidden_ratio < 1.0:
-            raise ConfigError(
-                f"task.hidden_ratio must be at least 0 and below 1, got {self.hidden_ratio}."
-            )
+        require_fields("task", self, "look_back", "horizon", "season", least=1)
+        require_range("task.hidden_ratio", self.hidden_ratio, least=0, below=1)
         levels = [0.0, *self.quantiles, 1.0]
         if any(not a < b for a, b in pairwise(levels)):
             raise ConfigError(
@@ -103,6 +99,8 @@ class ForecastingTask(Task):
         settings: What is known of the channels.
         data: The rows; None for a task without data, as a checkpoint gives it.
     """
+
+    raw_settings = ("file", "time_column")
 
     def __init__(
         self, config: ForecastingConfig, settings: SeriesSettings, data: SeriesData | None

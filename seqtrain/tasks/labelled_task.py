@@ -25,6 +25,7 @@ from seqtrain.data.text.byte_streams import as_location
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
 from seqtrain.errors import ConfigError, DataError
 from seqtrain.models.base import ModelContext
+from seqtrain.option_checks import require_range
 from seqtrain.tasks.base import Task, TaskConfig
 
 
@@ -62,8 +63,7 @@ class LabelledTaskConfig(TaskConfig):
     leaves images as they are."""
 
     def __post_init__(self) -> None:
-        if self.patch_size < 0:
-            raise ConfigError(f"task.patch_size must not be negative, got {self.patch_size}.")
+        require_range("task.patch_size", self.patch_size, least=0)
 
 
 class LabelledTask(Task):
@@ -184,6 +184,14 @@ class LabelledTask(Task):
     def train_transform(self) -> ExampleTransform | None:
         """Returns what changes training examples; None for nothing."""
         return None
+
+    @override
+    def prepared_with(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"classes": self.info.classes}
+        if self.info.side:
+            tokenizer = self.info.side.tokenizer.config
+            found |= {"tokenizer": tokenizer.name, "vocab_size": tokenizer.vocab_size}
+        return found
 
     @override
     def describe(self) -> list[str]:

@@ -18,6 +18,7 @@ from seqtrain.data.labelled.store import IGNORED
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import ModelOutput
+from seqtrain.option_checks import require_fields
 from seqtrain.tasks.base import register_task
 from seqtrain.tasks.class_metrics import Confusion, class_metrics
 from seqtrain.tasks.labelled_task import LabelledTask, LabelledTaskConfig
@@ -49,9 +50,7 @@ class RecognitionConfig(LabelledTaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("mixup", "cutmix"):
-            if not getattr(self, name) >= 0.0:
-                raise ConfigError(f"task.{name} must not be negative, got {getattr(self, name)}.")
+        require_fields("task", self, "mixup", "cutmix", least=0)
         RandAugment(tuple(self.augment), self.augment_count, self.augment_strength)
 
 

@@ -14,6 +14,7 @@ from seqtrain.data.labelled.store import IGNORED, LabelledStore
 from seqtrain.errors import ConfigError
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import ModelContext, ModelOutput
+from seqtrain.option_checks import require_choice, require_fields, require_range
 from seqtrain.tasks.base import register_task
 from seqtrain.tasks.class_metrics import Confusion
 from seqtrain.tasks.label_spans import SCHEMES, SpanScheme, boundary_f1, listed_spans, span_f1
@@ -59,16 +60,13 @@ class SegmentationTaskConfig(LabelledTaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("crop", "tile", "tile_margin", "patch_size"):
-            if getattr(self, key) < 0:
-                raise ConfigError(f"task.{key} must not be negative, got {getattr(self, key)}.")
+        require_fields("task", self, "crop", "tile", "tile_margin", "patch_size", least=0)
         if self.patch_size:
             raise ConfigError(
                 "task.patch_size is for images with one label; with a label for each pixel leave "
                 "it 0 and choose a model of images, as model=conv_segmenter."
             )
-        if self.repeat < 1:
-            raise ConfigError(f"task.repeat must be at least 1, got {self.repeat}.")
+        require_range("task.repeat", self.repeat, least=1)
         in_order = len(self.scales) == 2 and 0.0 < self.scales[0] <= self.scales[1]
         if self.scales and not in_order:
             raise ConfigError(
@@ -77,15 +75,8 @@ class SegmentationTaskConfig(LabelledTaskConfig):
             )
         if not all(scale > 0.0 for scale in self.test_scales):
             raise ConfigError(f"task.test_scales must be positive, got {self.test_scales}.")
-        if self.absent_classes not in ABSENT_RULES:
-            raise ConfigError(
-                f"task.absent_classes must be one of {', '.join(ABSENT_RULES)}, "
-                f"got {self.absent_classes!r}."
-            )
-        if self.spans not in ("", *SCHEMES):
-            raise ConfigError(
-                f"task.spans must be empty or one of {', '.join(SCHEMES)}, got {self.spans!r}."
-            )
+        require_choice("task.absent_classes", self.absent_classes, ABSENT_RULES)
+        require_choice("task.spans", self.spans, ("", *SCHEMES))
 
 
 @register_task("segmentation", config=SegmentationTaskConfig)

@@ -20,6 +20,7 @@ from seqtrain.data.text.parallel_preprocess import open_prepared
 from seqtrain.data.token_blocks import BREAK_MODES, TokenBlocks
 from seqtrain.data.tokenizers.base import TOKENIZERS, TokenizerConfig
 from seqtrain.errors import ConfigError, DataError
+from seqtrain.option_checks import require_choice, require_range
 from seqtrain.tasks.base import Task, TaskConfig
 
 DOCUMENT_ENDS = (BLANK, LINE, FILE)
@@ -59,14 +60,8 @@ class TextTaskConfig(TaskConfig):
     """Longest example, in symbols."""
 
     def __post_init__(self) -> None:
-        if self.documents not in DOCUMENT_ENDS:
-            raise ConfigError(
-                f"task.documents must be one of {', '.join(DOCUMENT_ENDS)}, got {self.documents!r}."
-            )
-        if self.tokens_per_sample < 2:
-            raise ConfigError(
-                f"task.tokens_per_sample must be at least 2, got {self.tokens_per_sample}."
-            )
+        require_choice("task.documents", self.documents, DOCUMENT_ENDS)
+        require_range("task.tokens_per_sample", self.tokens_per_sample, least=2)
 
 
 class TextTask(Task):
@@ -139,6 +134,11 @@ class TextTask(Task):
         """Returns the examples of a split that there is."""
 
     @override
+    def prepared_with(self) -> dict[str, Any]:
+        tokenizer = self.side.tokenizer.config
+        return {"tokenizer": tokenizer.name, "vocab_size": tokenizer.vocab_size}
+
+    @override
     def describe(self) -> list[str]:
         return [] if self._data is None else self._data.lines()
 
@@ -161,8 +161,7 @@ def blocks_of(data: TextData, split: str, length: int, mode: str) -> TokenBlocks
 
 def check_break_mode(mode: str) -> None:
     """Raises ConfigError if there is no such way to cut text into blocks."""
-    if mode not in BREAK_MODES:
-        raise ConfigError(f"task.break_mode must be one of {', '.join(BREAK_MODES)}, got {mode!r}.")
+    require_choice("task.break_mode", mode, BREAK_MODES)
 
 
 def text_settings(config: TextTaskConfig) -> TextSettings:

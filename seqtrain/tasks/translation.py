@@ -216,6 +216,20 @@ class TranslationTask(Task):
         }
 
     @override
+    def prepared_with(self) -> dict[str, Any]:
+        if self._data is None:
+            return {}
+        source, target = self.source.tokenizer.config, self.target.tokenizer.config
+        return {
+            "source": self._data.languages[0],
+            "target": self._data.languages[1],
+            "tokenizer": source.name,
+            "target_tokenizer": target.name,
+            "vocab_size": source.vocab_size,
+            "joined": self._data.joined,
+        }
+
+    @override
     def describe(self) -> list[str]:
         return [] if self._data is None else self._data.lines()
 

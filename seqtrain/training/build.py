@@ -1,6 +1,5 @@
 """Builds a run from its config: the only place that calls every registry."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import patience
 from seqtrain.distributed.heartbeat import Watchdog
-from seqtrain.errors import ConfigError, MachineError
+from seqtrain.errors import ConfigError, MachineError, UnfitModelError
 from seqtrain.lr_schedulers.grouped import build_schedule
 from seqtrain.models.base import MODELS, Model, ModelContext
 from seqtrain.optim.averaging import WeightAverage
@@ -29,10 +28,13 @@ from seqtrain.tasks.base import TASKS, Task
 from seqtrain.training.batch_statistics import synced_batch_norm
 from seqtrain.training.callbacks.base import CALLBACKS, Callback
 from seqtrain.training.compilation import compile_passes
+from seqtrain.training.criterion_check import require_fitting_targets
 from seqtrain.training.evaluator import Evaluator
 from seqtrain.training.log_writers.base import LOG_WRITERS, LogWriter
 from seqtrain.training.loss_module import LossModule
 from seqtrain.training.lr_scaling import with_scaled_lr
+from seqtrain.training.model_check import require_fitting_inputs, unfit_model
+from seqtrain.training.pass_progress import PassProgress
 from seqtrain.training.profiling import Profile, ProfileConfig
 from seqtrain.training.run_config import RunConfig
 from seqtrain.training.spread import SpreadModule, data_rank, spread_over_ranks
@@ -153,10 +155,10 @@ def build_trainer(
     if config.distributed.sync_batch_norm:
         synced_batch_norm(model, device)
     criterion = build_criterion(config, context).to(device)
-    module = LossModule(model, criterion, num_shares)
+    module = LossModule(model, criterion, reaches_all=not collectives.is_alone)
     spread = spread_over_ranks(module, config.distributed, collectives, device)
     optimizer = build_optimizer(config, _named_parameters(model, criterion), spread)
-    if config.distributed.shard_optimizer and collectives.world_size > 1:
+    if config.distributed.shard_optimizer and not collectives.is_alone:
         optimizer = ZeroOptimizer(optimizer, collectives)
     scheduler = build_schedule(
         config.lr_scheduler, config.optimizer, config.optimization.max_update
@@ -196,10 +198,14 @@ def build_run(
 ) -> Run:
     """Builds all parts of a run; opens data, unless the task is given; writes nothing."""
     task = task or build_task(config)
-    trainer = build_trainer(config, task.context, device, collectives)
+    try:
+        trainer = build_trainer(config, task.context, device, collectives)
+    except UnfitModelError as error:
+        raise unfit_model(error, task) from error
     trainer.batch_transform = task.batch_transform()
+    require_fitting_targets(task, trainer.criterion)
     _check_soft_targets(config, task, trainer.criterion)
-    _check_inputs(config, task, trainer.model)
+    require_fitting_inputs(task, config.model.name, trainer.model)
     if config.generation.lm_weight:
         raise ConfigError(
             "generation.lm_weight needs a language model, which training does not have: give it to "
@@ -231,6 +237,10 @@ def build_run(
         generation=config.generation,
         collectives=collectives,
         beat=lambda: trainer.beat("evaluation"),
+        progress=PassProgress(
+            is_shown=collectives.rank == 0 and "console" in config.log_writer,
+            num_processes=collectives.world_size,
+        ),
     )
     callbacks = {
         name: CALLBACKS.get(name).cls(section) for name, section in config.callback.items()
@@ -262,20 +272,6 @@ def build_log_writers(config: RunConfig, states: Mapping[str, Any] | None) -> di
         )
         for name, section in config.log_writer.items()
     }
-
-
-def _check_inputs(config: RunConfig, task: Task, model: Model) -> None:
-    """Raises ConfigError for a model that does not take what the task's batches hold."""
-    inputs = task.dataset("train").empty_batch().inputs
-    taken = inspect.signature(model.forward).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
-        return
-    if unknown := [name for name in inputs if name not in taken]:
-        raise ConfigError(
-            f"model={config.model.name} takes {', '.join(taken)}, and task={config.task.name} "
-            f"gives {', '.join(inputs)}: {unknown[0]} has no place in it. Choose another model; "
-            "seqtrain-info model lists them."
-        )
 
 
 def _check_soft_targets(config: RunConfig, task: Task, criterion: Criterion) -> None:

@@ -25,6 +25,7 @@ from seqtrain.training.answers.limited_dataset import with_limits
 from seqtrain.training.answers.model_scores import model_scores
 from seqtrain.training.answers.reference_scores import reference_scores
 from seqtrain.training.loss_module import evaluate_batch
+from seqtrain.training.pass_progress import PassProgress
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Evaluator:
     collectives: Collectives
     beat: Callable[[], object] = lambda: None
     """Called before each batch: a sign of life."""
+    progress: PassProgress = field(default_factory=PassProgress)
+    """Shows people how far a pass is."""
     ensemble: Sequence[Model] = ()
     """Further models, whose probabilities are averaged with the model's."""
     language_model: Model | None = None
@@ -66,9 +69,11 @@ class Evaluator:
 
     def metrics(self, split: str) -> Metrics:
         """Returns the same before their values are computed, on every rank."""
-        metrics = Metrics()
-        for batch in self._batches(self.task.dataset(split)):
-            metrics.merge(self._loss(batch))
+        metrics, dataset = Metrics(), self.task.dataset(split)
+        with self.progress.over(f"measuring on {split}", len(dataset)):
+            for batch in self._batches(dataset):
+                metrics.merge(self._loss(batch))
+                self.progress.advance(batch.num_examples)
         packed = self.collectives.all_reduce_sum(metrics.pack(self.device))
         return metrics.unpack(packed)
 
@@ -99,12 +104,13 @@ class Evaluator:
     def outputs(self, split: str) -> list[str]:
         """Returns the best output of each example of a split, on every rank."""
         dataset = self.task.dataset(split)
-        if self.task.predicts:
-            rows = self.predictions(dataset)
-            found = [(index, self.task.prediction_text(row)) for index, row in rows]
-        else:
-            nbests = self.hypotheses(with_limits(dataset, self.generation))
-            found = [(index, self.task.decode(nbest[0])) for index, nbest in nbests]
+        with self.progress.over(f"answering {split}", len(dataset)):
+            if self.task.predicts:
+                rows = self.predictions(dataset)
+                found = [(index, self.task.prediction_text(row)) for index, row in rows]
+            else:
+                nbests = self.hypotheses(with_limits(dataset, self.generation))
+                found = [(index, self.task.decode(nbest[0])) for index, nbest in nbests]
         gathered = [item for rank in self.collectives.gather_json(found) for item in rank]
         return [text for _, text in sorted(gathered)]
 
@@ -120,6 +126,7 @@ class Evaluator:
                 item = next(found, None)
             if item is None:
                 return
+            self.progress.advance()
             yield item
 
     def _inputs(self, dataset: Dataset) -> Iterator[Batch]:
@@ -138,6 +145,7 @@ class Evaluator:
                 yield from reference_scores(
                     output, batch, self.task.context, self.generation.lenpen
                 )
+            self.progress.advance(batch.num_examples)
 
     def predictions(self, dataset: Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yields (example index, plain values) of this rank's examples, batch by batch."""
@@ -148,6 +156,7 @@ class Evaluator:
             with torch.no_grad(), self.precision.autocast():
                 output: ModelOutput = model(**batch.inputs)
                 found = self.task.predict(output, batch)
+            self.progress.advance(len(found))
             yield from zip(batch.ids.tolist(), found, strict=True)
 
     def evaluate(self, split: str, generate: bool) -> Evaluation:

@@ -29,14 +29,14 @@ class LossModule(nn.Module):
     Args:
         model: Trained.
         criterion: Trained with it, if it has parameters.
-        world_size: Number of ranks. With several, the graph of the loss reaches every parameter.
+        reaches_all: Let the graph of the loss reach every parameter, as wrappers need it.
     """
 
-    def __init__(self, model: Model, criterion: Criterion, world_size: int = 1) -> None:
+    def __init__(self, model: Model, criterion: Criterion, reaches_all: bool = False) -> None:
         super().__init__()
         self.model = model
         self.criterion = criterion
-        self._world_size = world_size
+        self._reaches_all = reaches_all
         self._compiled: list[Callable[..., Any]] = []  # not an attribute: its parameters are known
 
     def call_through(self, compiled: Callable[..., Any]) -> None:
@@ -48,7 +48,7 @@ class LossModule(nn.Module):
         model = self._compiled[0] if self._compiled else self.model
         loss: LossOutput = self.criterion(model, batch)
         total = loss.total
-        if self._world_size > 1:
+        if self._reaches_all:
             total = reaching_all(total, self.parameters())
         # Without the output: nothing that backward does not need is held until it has run.
         return replace(loss, total=total, output=None)

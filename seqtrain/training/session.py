@@ -1,35 +1,29 @@
 """One training session: the run directory, the first weights, the loop, the last screen."""
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seqtrain.checkpoint.load import applying, read_checkpoint, resolve
-from seqtrain.checkpoint.retention import clean_leftovers
+from seqtrain.checkpoint.load import applying, read_named
 from seqtrain.checkpoint.spread_state import load_state
 from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedContext
 from seqtrain.distributed.heartbeat import Watchdog, open_board
 from seqtrain.errors import ConfigError
-from seqtrain.files import RunLock, ensure_writable_directory, record
+from seqtrain.files import record
 from seqtrain.finite_json import finite_json
 from seqtrain.optim.precision import choose_cpu_products, keep_few_products
-from seqtrain.training.agreement import (
-    require_same_data,
-    require_same_directory,
-    require_same_settings,
-)
+from seqtrain.training.agreement import require_same_data, require_same_settings
 from seqtrain.training.answers.saved_run import read_run
 from seqtrain.training.build import Run, build_run, build_task, choose_device
 from seqtrain.training.freed_memory import keep_freed_memory
 from seqtrain.training.init_from import init_from, symbol_rows
 from seqtrain.training.run_config import RunConfig
+from seqtrain.training.run_folder import held_run_folder, record_config
 from seqtrain.training.screens.dry_run import dry_run
 from seqtrain.training.screens.first_screen import first_screen
 from seqtrain.training.screens.last_screen import last_screen
@@ -67,7 +61,12 @@ def _train_connected(
         task = build_task(config)
         build = partial(build_run, config, collectives, device, task=task)
         return dry_run(config, task, device, collectives, build)
-    with _run_directory(config, collectives):
+    run: Run | None = None
+
+    def num_updates() -> int:
+        return 0 if run is None else run.trainer.num_updates
+
+    with held_run_folder(Path(config.run_dir), collectives, num_updates):
         timeout = config.distributed.timeout_seconds
         board = open_board(timeout)
         watchdog = Watchdog(collectives.rank, collectives.world_size, timeout, board)
@@ -81,28 +80,11 @@ def _train_connected(
 
 
 def _announce(loop: TrainLoop) -> list[str]:
-    """Records the config, now that it is known to fit the run directory."""
-    if loop.run.collectives.rank == 0:
-        text = json.dumps(loop.config.to_container(), indent=2)
-        record(loop.run.run_dir / "config.json", text)
+    """Records the config, now that it is known to fit the run folder, if anything is trained."""
+    if loop.run.collectives.rank == 0 and not loop.passed_limits():
+        config = loop.config.to_container()
+        record_config(loop.run.run_dir, config, loop.trainer.num_updates)
     return first_screen(loop)
-
-
-@contextmanager
-def _run_directory(config: RunConfig, collectives: Collectives) -> Iterator[None]:
-    """Holds the run directory: the first rank has the lock and tidies up."""
-    run_dir = Path(config.run_dir)
-    if collectives.rank != 0:
-        require_same_directory(run_dir, collectives)
-        yield
-        return
-    ensure_writable_directory(run_dir)
-    with RunLock(run_dir):
-        checkpoints = run_dir / "checkpoints"
-        ensure_writable_directory(checkpoints)
-        clean_leftovers(checkpoints)
-        require_same_directory(run_dir, collectives)
-        yield
 
 
 def _init_from(run: Run) -> list[str]:
@@ -111,7 +93,7 @@ def _init_from(run: Run) -> list[str]:
     if not settings.init_from:
         return []
     names = ("task", "config", *WEIGHT_PARTS)
-    other = read_checkpoint(resolve(Path(settings.init_from)), names=names)
+    other = read_named(Path(settings.init_from), "checkpoint.init_from", names)
     _, task = read_run(other)
     old, new = task.vocabularies(), run.task.vocabularies()
     sides = run.trainer.model.vocabulary_rows()

@@ -33,7 +33,9 @@ class SpreadModule:
     tensor_parallel: int
     """Ranks that get the same micro-batches."""
     writes_pieces: bool
-    """Whether this rank's parts go into a checkpoint: no other one writes the same."""
+    """Whether this rank's parts go into a checkpoint."""
+    writes_copies: bool
+    """Whether some of them are parts that other ranks write too: the same ones, or none is read."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def spread_over_ranks(
     Raises:
         ConfigError: The model or the device does not go with that.
     """
-    if collectives.world_size == 1 or not settings.is_spread:
+    if collectives.is_alone or not settings.is_spread:
         return None
     named = list(module.named_parameters())
     require_same_layout(module, collectives)
@@ -102,6 +104,7 @@ def spread_over_ranks(
         add_up=_sum_over_data(meshes, of_parts=settings.strategy == "ddp"),
         tensor_parallel=settings.tensor_parallel,
         writes_pieces=settings.strategy == "fsdp" or data_rank(settings, collectives).rank == 0,
+        writes_copies=settings.strategy == "fsdp" and settings.tensor_parallel > 1,
     )
 
 

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from seqtrain.training.build import Run, build_log_writers
 from seqtrain.training.callbacks.base import Callback, Request
 from seqtrain.training.log_writers.fan_out import LogFanOut
 from seqtrain.training.resume import check_config, check_task, schedule_change
-from seqtrain.training.run_config import OptimizationConfig
+from seqtrain.training.run_config import OptimizationConfig, RunConfig
 from seqtrain.training.run_saver import RunSaver
+from seqtrain.training.screens.ends import ended_line, passed_limits
 from seqtrain.training.screens.planned_end import planned_updates
 from seqtrain.training.skipped_updates import skip_error, skip_lines
 from seqtrain.training.stop_signals import StopSignals
@@ -35,6 +36,9 @@ class LoopState:
     skipped_in_row: int = 0
     skipped_updates: int = 0
     train_seconds: float = 0.0
+    """Time of all sessions without validation, tests and saving."""
+    wall_seconds: float = 0.0
+    """Time of all sessions, with everything; what is between two sessions is not counted."""
     num_restarts: int = 0
 
 
@@ -50,6 +54,8 @@ class TrainResult:
     """Values of the final test, unprefixed; empty if there was none."""
     signal: int = 0
     """Number of the signal that ended the run; 0 if it ended by itself."""
+    ended: str = ""
+    """Where the run had ended before, so that nothing was trained: that, and the way to go on."""
 
 
 class TrainLoop:
@@ -84,6 +90,7 @@ class TrainLoop:
         self._is_interrupted = False
         self._clock = time.monotonic()
         self._started = time.monotonic()
+        self._wall_before = 0.0
         self.trainer.hooks = UpdateHooks(
             loss_computed=self._hook("on_loss_computed"),
             gradients_ready=self._hook("on_gradients_ready"),
@@ -97,16 +104,16 @@ class TrainLoop:
         """
         notes = self.validation.check()
         messages = self._restore() + notes
+        # The same on all ranks here: it comes from the checkpoint.
+        passed = self.passed_limits()
+        ended = ended_line(self.trainer.num_updates, passed) if passed else ""
         for line in [*announce(self), *messages]:
             self.log.message(line)
         self.log.plan(self.trainer.num_updates, planned_updates(self.run))
         lost_told = self.run.collectives.lost_ranks_told
         with lost_told(), self.signals.installed(), self._saver.nothing_half_done():
             self._fire("on_train_start")
-            # The same on all ranks here: it comes from the checkpoint.
-            stopping = (
-                self._is_finished() or self.validation.is_out_of_patience or self._is_out_of_time()
-            )
+            stopping = bool(ended)
             while not stopping:
                 stopping = self._train_epoch()
             test = {} if self._is_interrupted else self._final_test()
@@ -118,6 +125,17 @@ class TrainLoop:
             best_checkpoint=self._saver.best(),
             test=test,
             signal=self.signals.received,
+            ended=ended,
+        )
+
+    def passed_limits(self) -> list[str]:
+        """Returns for each limit that the run has reached what to write to go on."""
+        return passed_limits(
+            self.config,
+            self.trainer.num_updates,
+            self.iterator.position.epoch - 1,
+            self.validation.state.validations_since_best,
+            self.state.train_seconds,
         )
 
     def _train_epoch(self) -> bool:
@@ -228,7 +246,7 @@ class TrainLoop:
             name if name in _MECHANICS else f"train_{name}": value
             for name, value in tracker.values(self.iterator.wait_seconds).items()
         }
-        times = {"train_wall": self.state.train_seconds, "wall": self._clock - self._started}
+        times = {"train_wall": self.state.train_seconds, "wall": self._wall_seconds()}
         self._write(event, {"epoch": epoch} | values | {"lr": result.lr} | times)
         tracker.reset(self.iterator.wait_seconds)
 
@@ -249,6 +267,7 @@ class TrainLoop:
 
     def _save(self, stopping: bool) -> None:
         about = self.about | {"epoch": self.iterator.position.epoch}
+        self.state.wall_seconds = self._wall_seconds()
         with self._paused_clocks():
             self._saver.save(self._parts, about, self.validation.value_to_rank, stopping)
 
@@ -286,13 +305,18 @@ class TrainLoop:
             self._saver.continue_from(loaded.path, self.validation.value_to_rank)
             num_updates = self.trainer.num_updates
             messages.append(f"continuing from {loaded.path} after update {num_updates}")
+            saved = RunConfig.parse(loaded.parts["config"])
             if self.config.checkpoint.init_from:
                 messages.append("checkpoint.init_from is not used: the run has weights of its own.")
-            saved_max = loaded.parts["config"]["optimization"]["max_update"]
+            # What is recorded from now on tells where these weights began.
+            began = {n: getattr(saved.checkpoint, n) for n in ("init_from", "init_prefixes")}
+            self.config = replace(self.config, checkpoint=replace(self.config.checkpoint, **began))
+            saved_max = saved.optimization.max_update
             if saved_max != self.config.optimization.max_update:
                 messages += schedule_change(saved_max, self.trainer.lr_scheduler, num_updates)
         if self.run.collectives.rank == 0:
-            self.log = LogFanOut(build_log_writers(self.config, log_states))
+            with applying(loaded.path) if loaded else nullcontext():
+                self.log = LogFanOut(build_log_writers(self.config, log_states))
         return messages
 
     def _load_loop_state(self, loop: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -303,6 +327,7 @@ class TrainLoop:
             raise CheckpointError(str(error)) from error
         self.validation.load_state_dict(loop["validation"])
         self.state.num_restarts += 1
+        self._wall_before = self.state.wall_seconds
         self._interval.load_state_dict(loop["interval"])
         self._epoch.load_state_dict(loop["epoch"])
         for name, callback in self.run.callbacks.items():
@@ -319,6 +344,9 @@ class TrainLoop:
         self._clock = now
         if self._is_out_of_time():
             self.trainer.request_stop()  # ranks have different clocks, so they agree on it
+
+    def _wall_seconds(self) -> float:
+        return self._wall_before + time.monotonic() - self._started
 
     @contextmanager
     def _paused_clocks(self) -> Iterator[None]:

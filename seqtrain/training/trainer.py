@@ -1,14 +1,14 @@
 """The Trainer: performs one update at a time, and saves and restores all that an update changes."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqtrain import rng
 from seqtrain.batch import Batch
@@ -16,15 +16,12 @@ from seqtrain.checkpoint.background_writer import CheckpointWriter
 from seqtrain.checkpoint.load import LoadedCheckpoint, applying, read_newest
 from seqtrain.checkpoint.pieces import divide
 from seqtrain.checkpoint.spread_state import load_state, state_of
-from seqtrain.criteria.base import Criterion, LossOutput
+from seqtrain.checkpoint.whole_state import require_whole_state
+from seqtrain.criteria.base import Criterion
 from seqtrain.data.epoch_iterator import EpochIterator
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedConfig
-from seqtrain.distributed.desync import require_same_parameters
 from seqtrain.distributed.heartbeat import Watchdog
-from seqtrain.distributed.parallelize import gradient_sync, wrap_data_parallel
-from seqtrain.distributed.reduction_tree import ReductionTree
-from seqtrain.errors import CheckpointError, MachineError
 from seqtrain.lr_schedulers.base import LRScheduler
 from seqtrain.metrics import Metrics
 from seqtrain.models.base import Model
@@ -35,9 +32,11 @@ from seqtrain.optim.gradient_changes import add_grad_noise, clip_grad_values
 from seqtrain.optim.precision import Precision
 from seqtrain.optim.zero_optimizer import ZeroOptimizer
 from seqtrain.training.loss_module import LossModule, check_module_state, evaluate_batch
+from seqtrain.training.micro_batch import MicroBatchPasses
+from seqtrain.training.shared_update import SharedUpdate
 from seqtrain.training.spread import SpreadModule
 from seqtrain.training.update import StepResult, UpdateCounts, UpdateHooks, UpdateSettings
-from seqtrain.training.update_faults import describe_batch, find_non_finite, is_out_of_memory
+from seqtrain.training.update_faults import find_non_finite
 
 
 @dataclass(kw_only=True)
@@ -77,20 +76,20 @@ class Trainer:
 
     def __post_init__(self) -> None:
         if self.spread is None:
-            module = LossModule(self.model, self.criterion, self.collectives.world_size)
+            module = LossModule(self.model, self.criterion, not self.collectives.is_alone)
         else:
             module = self.spread.module
-        self._tree = self._reduction_tree(module)
-        self.loss_module: nn.Module = module
-        if self._tree is None and self.spread is None:
-            self.loss_module = wrap_data_parallel(module, self.collectives, self.distributed)
-        self._num_shares = self.collectives.world_size
-        if self.spread is not None:
-            self._num_shares //= self.spread.tensor_parallel
+        self._shared = SharedUpdate(
+            module, self.spread, self.collectives, self.distributed, self.settings
+        )
+        self.loss_module = self._shared.module
         self._stop_requested = False
         self._followers = [m for m in self.loss_module.modules() if isinstance(m, FollowsUpdates)]
-        self._in_backward = False
-        self._faults: list[str] = []
+        self._passes = MicroBatchPasses(
+            self.loss_module, self.optimizer, self.precision, self.beat, self._shared.can_replace
+        )
+        self._unproven: Path | None = None
+        """The checkpoint whose state was loaded, until an update has been made with it."""
 
     def train_epoch(self, iterator: EpochIterator) -> Iterator[StepResult]:
         """Trains from the iterator's position to the end of its epoch, one update at a time.
@@ -118,6 +117,7 @@ class Trainer:
                 keys the randomness, so that the split over ranks does not matter.
             ends_epoch: Handed on to the result.
         """
+        self._shared.buffers.remember()
         metrics, totals = self.compute_gradients(micro_batches, first_index)
 
         def mean_loss_again() -> Tensor:
@@ -128,14 +128,17 @@ class Trainer:
 
         closure = mean_loss_again if self.optimizer.needs_closure else None
         result = self.apply_update(metrics, totals, ends_epoch, closure)
-        if result.applied or result.ran_out_of_memory or result.loss_scale is not None:
+        if result.applied:
             return result
-        key = (self.settings.seed, self.num_updates, first_index)
-        on_device = [batch.to(self.device) for batch in micro_batches]
-        with self.whole_weights() as module:
-            module.train()
-            faults = find_non_finite(module, self.precision, on_device, key)
-        return replace(result, faults=faults)
+        if not (result.ran_out_of_memory or result.loss_scale is not None):
+            key = (self.settings.seed, self.num_updates, first_index)
+            on_device = [batch.to(self.device) for batch in micro_batches]
+            with self.whole_weights() as module:
+                module.train()
+                faults = find_non_finite(module, self.precision, on_device, key)
+            result = replace(result, faults=faults)
+        self._shared.buffers.restore()
+        return result
 
     def compute_gradients(
         self, micro_batches: Sequence[Batch], first_index: int = 0
@@ -150,7 +153,7 @@ class Trainer:
         self.optimizer.zero_grad()
         for module in self._followers:
             module.update_number = self.num_updates + 1
-        self._faults = []
+        self._passes.faults = []
         metrics = Metrics()
         counts, loss_sum = [0, 0, 0, 0], torch.zeros((), dtype=torch.float64, device=self.device)
         for index, batch in enumerate(micro_batches):
@@ -159,23 +162,18 @@ class Trainer:
             batch = batch.to(self.device)
             if self.batch_transform is not None:
                 batch = self.batch_transform(batch)
-            with gradient_sync(self.loss_module, enabled=is_last):
-                loss = self._forward_and_backward(batch)
-            if self._tree is not None:
-                self._tree.take()
+            with self._shared.accumulating(is_last):
+                loss = self._passes.run(batch, self.empty_batch, self.hooks.loss_computed)
+            self._shared.take_gradients()
             metrics.merge(loss.metrics)
             own = (loss.num_targets, batch.num_examples, batch.num_tokens, batch.num_positions)
             counts = [total + count for total, count in zip(counts, own, strict=True)]
             loss_sum = loss_sum + loss.total.detach()
         self.beat("sums")
-        metrics, totals = self._reduce(metrics, self._totals(counts, loss_sum))
-        if self._tree is not None:
-            self._tree.finish()
+        metrics, totals = self._shared.sum(metrics, self._totals(counts, loss_sum))
         self.optimizer.collect_gradients()
-        # DDP has averaged the gradients over ranks; the mean is over targets, so undo that.
-        is_average = self._tree is None and self.spread is None
-        averaged_over = self.collectives.world_size if is_average else 1
-        mean = averaged_over / totals[0].clamp(min=1.0)
+        # The mean is over targets; DDP has averaged over ranks.
+        mean = self._shared.gradient_factor / totals[0].clamp(min=1.0)
         self.optimizer.scale_grads(self.precision.unscaling(mean))
         return metrics, totals
 
@@ -193,7 +191,7 @@ class Trainer:
         if self.hooks.gradients_ready:
             self.hooks.gradients_ready()
         # The only host read of an update. All ranks hold the same sums, hence agree.
-        *sums, norm = torch.cat([totals, grad_norm.double().view(1)]).tolist()
+        *sums, norm = torch.cat([totals, grad_norm.to(totals).view(1)]).tolist()
         targets, examples, tokens, positions, loss_sum, num_stops, num_saved, num_failed = sums
         ran_out = num_failed > 0
         applied = math.isfinite(norm) and math.isfinite(loss_sum) and not ran_out
@@ -201,7 +199,10 @@ class Trainer:
         if not ran_out:  # the loss scale is not to blame
             self.precision.report(applied, norm, lr)
         if applied:
-            self.optimizer.step(closure)
+            # A state that is odd shows at the first step with it at the latest.
+            with applying(self._unproven) if self._unproven else nullcontext():
+                self.optimizer.step(closure)
+            self._unproven = None
             self.num_updates += 1
             if self.averaging is not None:
                 self.averaging.update(self.num_updates)
@@ -218,9 +219,9 @@ class Trainer:
             lr=lr,
             loss_scale=loss_scale,
             stop_agreed=num_stops > 0,
-            save_finished=num_saved >= self._num_shares,
+            save_finished=num_saved >= self._shared.num_shares,
             ran_out_of_memory=ran_out,
-            faults=self._faults,
+            faults=self._passes.faults,
             ends_epoch=ends_epoch,
         )
 
@@ -264,8 +265,13 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that updates change, as parts of a checkpoint."""
         self.optimizer.prepare_for_evaluation()  # a checkpoint holds the weights that are used
+        parts = {"model": state_of(self.model), **self._state_besides_weights()}
+        if criterion_state := state_of(self.criterion):
+            parts["criterion"] = criterion_state
+        return parts
+
+    def _state_besides_weights(self) -> dict[str, Any]:
         parts: dict[str, Any] = {
-            "model": state_of(self.model),
             "optimizer": self.optimizer.state_dict(),
             "trainer": {
                 "num_updates": self.num_updates,
@@ -273,8 +279,6 @@ class Trainer:
                 "precision": self.precision.state_dict(),
             },
         }
-        if criterion_state := state_of(self.criterion):
-            parts["criterion"] = criterion_state
         if self.averaging is not None and self.averaging.exists:
             parts["ema"] = self.averaging.state_dict()
         return parts
@@ -310,11 +314,14 @@ class Trainer:
             self.averaging.restore(parts.get("ema"), num_updates=0)
 
     def check_agreement(self) -> None:
-        """Raises DistributedError if the ranks' parameters differ; all ranks call it together."""
-        named: Iterable[tuple[str, nn.Parameter]] = self.optimizer.parameters.items()
-        if self.spread is not None:
-            named = self.spread.module.named_parameters()
-        require_same_parameters(named, self.collectives, self.num_updates)
+        """Compares all that updates change and that several ranks hold; they call it together.
+
+        Raises:
+            DistributedError: Something differs.
+        """
+        groups = [group for one in self.optimizer.torch_optimizers for group in one.param_groups]
+        state = self._state_besides_weights() | {"learning rates": [g["lr"] for g in groups]}
+        self._shared.require_same(self.optimizer.parameters.items(), state, self.num_updates)
 
     def save_checkpoint(
         self, directory: Path, extra_parts: Mapping[str, Any], about: Mapping[str, Any]
@@ -332,7 +339,9 @@ class Trainer:
         tensors, plain = rng.capture()
         parts = {f"rank-{self.collectives.rank:05d}": {"rng": {"tensors": tensors, "plain": plain}}}
         if self.spread is not None or isinstance(self.optimizer, ZeroOptimizer):
-            divided = divide(self.state_dict(), self.collectives.rank)
+            state = self.state_dict()
+            self._shared.require_same_copies(state, self.num_updates)
+            divided = divide(state, self.collectives.rank)
             parts |= divided if self.spread is None or self.spread.writes_pieces else {}
         elif self.collectives.rank == 0:
             parts |= self.state_dict()
@@ -373,61 +382,16 @@ class Trainer:
         self.collectives.require_equal(found, "the checkpoint to continue from")
         if loaded is None:
             return None
-        if "optimizer" not in loaded.parts:
-            raise CheckpointError(
-                f"{loaded.path} holds weights only, as seqtrain-average writes them. Begin a new "
-                "run from them with checkpoint.init_from."
-            )
+        require_whole_state(loaded)
         with applying(loaded.path):
-            for name in ("trainer", "optimizer"):
-                if loaded.parts[name]["num_updates"] != loaded.manifest.num_updates:
-                    raise CheckpointError(f"its part {name} is of another update than its manifest")
             check(loaded)
             for line in self.load_state_dict(loaded.parts):
                 report(line)
             state = loaded.parts.get(f"rank-{self.collectives.rank:05d}")
             if state is not None:  # a rank that did not exist before has no streams to restore
                 rng.restore(state["rng"]["tensors"], state["rng"]["plain"])
+        self._unproven = loaded.path
         return loaded
-
-    def _reduction_tree(self, module: nn.Module) -> ReductionTree | None:
-        if not self.distributed.deterministic_elastic:
-            return None
-        share = self.settings.update_freq
-        total = self.settings.micro_batches or share * self.collectives.world_size
-        bucket_bytes = self.distributed.bucket_cap_mb * 2**20
-        named = module.named_parameters()
-        return ReductionTree(named, self.collectives, total, share, bucket_bytes)
-
-    def _forward_and_backward(self, batch: Batch) -> LossOutput:
-        try:
-            return self._loss_and_gradients(batch)
-        except (MemoryError, RuntimeError) as error:
-            if self.empty_batch is None or not is_out_of_memory(error):
-                raise
-            fault = f"out of memory on a {describe_batch(batch)}"
-            is_shared = self._in_backward or self.spread is not None
-            if is_shared and self.collectives.world_size > 1 and self._tree is None:
-                # The other ranks have sums of this one's gradients in part: no going back.
-                place = "backward" if self._in_backward else "forward"
-                raise MachineError(f"{fault}, in its {place} pass. Lower the budget.") from error
-        # Outside of the handler, whose exception holds all that the forward pass had kept.
-        self._faults.append(fault)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return self._loss_and_gradients(self.empty_batch.to(self.device))
-
-    def _loss_and_gradients(self, batch: Batch) -> LossOutput:
-        self._in_backward = False
-        self.beat("forward")
-        with self.precision.autocast():
-            loss: LossOutput = self.loss_module(batch)
-        if self.hooks.loss_computed:
-            self.hooks.loss_computed(loss)
-        self._in_backward = True
-        self.beat("backward")
-        self.optimizer.backward(self.precision.scaled(loss.total))
-        return loss
 
     def _enter_training_mode(self) -> None:
         # A walk over all modules, so only where it is needed.
@@ -450,7 +414,7 @@ class Trainer:
     def _totals(self, counts: Sequence[int], loss_sum: Tensor) -> Tensor:
         """Returns what this rank has to say to the others: its sums, then its flags."""
         is_saved = self.writer is not None and self.writer.can_finish
-        flags = (self._stop_requested, is_saved, bool(self._faults))
+        flags = (self._stop_requested, is_saved, bool(self._passes.faults))
         totals = torch.tensor([*counts, 0.0, *flags], dtype=torch.float64, device=self.device)
         totals[4] = loss_sum
         return totals
@@ -461,11 +425,3 @@ class Trainer:
             self.watchdog.beat(self.num_updates, phase)
         if self.on_phase is not None:
             self.on_phase(phase)
-
-    def _reduce(self, metrics: Metrics, totals: Tensor) -> tuple[Metrics, Tensor]:
-        if self.collectives.world_size == 1:
-            return metrics, totals
-        packed = self.collectives.all_reduce_sum(torch.cat([totals, metrics.pack(self.device)]))
-        if self.spread is not None:  # each micro-batch was on so many ranks
-            packed /= self.spread.tensor_parallel
-        return metrics.unpack(packed[totals.numel() :]), packed[: totals.numel()]

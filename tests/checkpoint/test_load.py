@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from seqtrain.checkpoint.commit import write_checkpoint
-from seqtrain.checkpoint.load import inspect, read_checkpoint, read_newest, resolve, verify
+from seqtrain.checkpoint.load import (
+    inspect,
+    read_checkpoint,
+    read_named,
+    read_newest,
+    resolve,
+    verify,
+)
 from seqtrain.checkpoint.retention import record_score
 from seqtrain.errors import CheckpointError
 
@@ -146,3 +153,39 @@ def test_best_checkpoint_that_was_deleted_is_named(tmp_path: Path) -> None:
     path.rename(tmp_path / "step-0000000006")
     with pytest.raises(CheckpointError, match=r"best\.json names step-0000000005"):
         resolve(tmp_path)
+
+
+def test_a_step_that_is_not_there_is_answered_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for num_updates in range(1, 8):
+        save(tmp_path / "run/checkpoints", num_updates)
+    monkeypatch.chdir(tmp_path)
+    newest = ", ".join(f"step-000000000{n}" for n in (7, 6, 5, 4, 3))
+    expected = f"does not exist. In run/checkpoints there are {newest}, and 2 older."
+    for path in (
+        "run/checkpoints/step-0000000009",
+        "run/step-0000000009",
+        "run/checkpoints/step-9",
+    ):
+        with pytest.raises(CheckpointError) as refusal:
+            resolve(Path(path))
+        assert str(refusal.value) == f"{path} {expected}"
+
+
+def test_beside_a_damaged_checkpoint_the_newest_whole_one_is_named_as_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [save(tmp_path / "run/checkpoints", num_updates) for num_updates in (5, 6, 7)]
+    monkeypatch.chdir(tmp_path)
+    assert read_named(Path("run"), "checkpoint").manifest.num_updates == 7
+    for step in steps[1:]:
+        damage(step)
+    named = "checkpoint=run/checkpoints/step-0000000005"
+    with pytest.raises(CheckpointError, match=rf"damaged.* is whole: {named}$"):
+        read_named(Path("run"), "checkpoint")
+    assert read_named(Path("run/checkpoints/step-0000000005"), "").manifest.num_updates == 5
+    damage(steps[0])
+    with pytest.raises(CheckpointError, match="damaged") as refusal:
+        read_named(Path("run"), "checkpoint")
+    assert "is whole" not in str(refusal.value)

@@ -29,14 +29,24 @@ MISTAKES = [
     ("lr_scheduler.decay_updates=3", "It belongs to lr_scheduler=cosine,"),
     ("experiment=g2p_cmudcit", "Did you mean experiment=g2p_cmudict?"),
     ("log_writer=jsno", "Did you mean log_writer=jsonl?"),
+    ("optimisation.max_update=3", "no section 'optimisation'. Did you mean optimization.max_up"),
+    ("tokenizer.vocab_size=5", "no section 'tokenizer'. Did you mean task.vocab_size?"),
+    ("task.tokenizer.vocab_size=5", "task.tokenizer is one value, as in task.tokenizer=sentence"),
+    ("task.tokenizer.vocab_size=5", "=sentencepiece. Did you mean task.vocab_size?"),
+    ("task.tokenizer.model_type=bpe", "Did you mean task.tokenizer_options.model_type?"),
+    ("optimization.max_update.x=3", "optimization.max_update is one value, as in"),
+    ("model.encoder.layers=3", "Did you mean model.encoder_layers or"),
+    ("optimizer.groups=[{patern:x}]", "optimizer.groups: There is no key 'patern'. Did you mean"),
+    ("hydra.run.dri=x", "Did you mean hydra.run.dir?"),
     # Hydra accepts these without a word.
+    ("model.name=lstm", "model.name=lstm does not choose a model. Write model=lstm;"),
     ("+model.foo=3", "no key 'model.foo'"),
     ("~model", "model is not chosen: write model=NAME"),
     # Values.
     ("optimizer.lr=abc", "optimizer.lr: The peak learning rate"),
     ("optimizer.lr=abc", "'abc' of type 'str' could not be converted to Float"),
     ("optimizer.lr=-1", "optimizer.lr must be positive, got -1.0"),
-    ("dataset.max_tokens=-1", "dataset.max_tokens must be at least 0, got -1"),
+    ("dataset.max_tokens=-1", "dataset.max_tokens must not be negative, got -1"),
     ("seed=${oc.env:SEQTRAIN_NO_SUCH}", "seed: "),
     ("device=tpu", "device must be auto, cpu or cuda, got 'tpu'"),
     # Grammar.
@@ -45,6 +55,7 @@ MISTAKES = [
     ("task.data=a,b", """'task.data="a,b"'"""),
     ("optimizer.lr 0.1", "Write optimizer.lr=0.1."),
     ("optimizer.lr", "Write optimizer.lr=VALUE."),
+    ("runs/first", "is a path without a key. Write KEY=runs/first; --help lists the keys."),
     ("--lr=3", "without dashes, as key=value. Did you mean optimizer.lr=3?"),
     ("--max-tokens 4096", "Did you mean dataset.max_tokens=4096?"),
     ("--arch transformer", "Did you mean model=transformer?"),
@@ -203,3 +214,15 @@ def test_completion_offers_fields_and_names(compose: Any, monkeypatch: pytest.Mo
     assert compose("-sc", "query=bash").out.split() == ["optimizer.lr="]
     monkeypatch.setitem(os.environ, "COMP_LINE", "seqtrain-train lr_scheduler=")
     assert "lr_scheduler=cosine" in compose("-sc", "query=bash").out.split()
+
+
+@pytest.mark.parametrize(
+    ("shell", "expected"),
+    [
+        ("bash", "complete -o nospace -o default -F hydra_bash_completion seqtrain-train"),
+        ("zsh", "complete -o nospace -o default -F hydra_bash_completion seqtrain-train"),
+        ("fish", "complete -c seqtrain-train -x -a '(hydra_fish_completion)'"),
+    ],
+)
+def test_completion_is_installed_for_each_shell(compose: Any, shell: str, expected: str) -> None:
+    assert expected in compose("-sc", f"install={shell}").out

@@ -129,7 +129,7 @@ def test_generate_reads_a_file_and_says_where_it_cannot(
     captured = capsys.readouterr()
     assert ["error" in json.loads(row) for row in captured.out.splitlines()] == [False, True]
     assert "line 2 has no output: the line is not UTF-8" in captured.err
-    assert run(generate.COMMAND, checkpoint, f"input={tmp_path / 'no.txt'}", "device=cpu") == 2
+    assert run(generate.COMMAND, checkpoint, f"input={tmp_path / 'no.txt'}", "device=cpu") == 3
     assert "no.txt cannot be read: No such file" in capsys.readouterr().err
 
 

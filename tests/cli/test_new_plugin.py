@@ -71,7 +71,7 @@ def test_the_package_has_nothing_that_a_linter_finds(tmp_path: Path) -> None:
         (["name=torch"], "name=torch is taken"),
         (["name=lstm"], "name=lstm is taken: model=lstm is in "),
         (["nmae=mine"], "There is no key 'nmae'. Known here: name, out, debug."),
-        (["mine"], "Write mine=VALUE."),
+        (["mine"], "Write name=mine."),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_in_one_line(

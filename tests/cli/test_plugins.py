@@ -161,7 +161,7 @@ def test_a_missing_plugin_differs_from_a_plugins_missing_import(
     (tmp_path / "package_b/mod.py").write_text("import no_such_plugin")
     assert "no module 'package_b.other'" in compose("plugins=package_b.other").error
     folder = compose("plugins=package_b")
-    assert "is a folder without Python code of its own" in folder.error
+    assert "write its path, plugins=[./package_b]" in folder.error
     assert (folder.exit_code, folder.error.count("\n")) == (2, 1)
     broken = compose("plugins=package_b.mod").error
     assert "fails at" in broken
@@ -174,7 +174,7 @@ def test_a_missing_plugin_differs_from_a_plugins_missing_import(
         ("./missing.py", "does not exist"),
         (".", "neither a dotted module"),
         ("..relative", "neither a dotted module"),
-        ("./", "is no Python file"),
+        ("./", "holds no Python package"),
     ],
 )
 def test_a_name_that_is_no_plugin_is_refused(compose: Any, name: str, expected: str) -> None:

@@ -8,6 +8,7 @@ import yaml
 from toy_command import overrides
 from toy_run import toy_config, write_toy_text
 
+from seqtrain_cli import report
 from seqtrain_cli.entry import run_command
 from seqtrain_cli.train import COMMAND
 
@@ -49,6 +50,21 @@ def test_a_grid_trains_each_combination_in_its_own_folder(words: list[str], tmp_
     # Nothing else: neither outputs/ nor multirun/ of Hydra's.
     assert {path.name for path in tmp_path.iterdir()} == {"text", "sweep"}
     assert {path.name for path in (tmp_path / "sweep").iterdir()} - set("0123") <= {"multirun.yaml"}
+
+
+def test_the_end_of_a_sweep_names_the_best_trial(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(COMMAND, ["-m", *words, "seed=1", "optimizer.lr=0.0001,0.02"]) == 0
+    value = best_value(tmp_path / "sweep/1")
+    assert value < best_value(tmp_path / "sweep/0")
+    out = capfd.readouterr().out
+    folder = tmp_path / "sweep"
+    assert f"best valid_loss {value:.6g}: trial 1 in {folder}/1, with optimizer.lr=0.02" in out
+    assert f"see them: seqtrain-report runs={folder}" in out
+    page = tmp_path / "report.html"
+    assert run_command(report.COMMAND, [f"runs=[{folder}]", f"output={page}"]) == 0
+    assert "sweep/1 valid" in page.read_text()
 
 
 def test_the_same_sweep_again_continues_every_job(

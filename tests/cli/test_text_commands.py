@@ -105,19 +105,19 @@ def test_shards_share_the_examples_out(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "kind", "message"),
     [
-        (GenerateConfig(shard="4/3"), "shard must be i/n"),
-        (GenerateConfig(shard="0/3"), "shard must be i/n"),
-        (GenerateConfig(format="xml"), "format must be one of jsonl, fairseq"),
-        (GenerateConfig(input="x", shard="1/2"), "leave out input"),
-        (GenerateConfig(input="missing.txt"), "input=missing.txt cannot be read"),
+        (GenerateConfig(shard="4/3"), ConfigError, "shard must be i/n"),
+        (GenerateConfig(shard="0/3"), ConfigError, "shard must be i/n"),
+        (GenerateConfig(format="xml"), ConfigError, "format must be one of jsonl, text, fairseq"),
+        (GenerateConfig(input="x", shard="1/2"), ConfigError, "leave out input"),
+        (GenerateConfig(input="missing.txt"), DataError, "input=missing.txt cannot be read"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
-    pipeline: Pipeline, settings: GenerateConfig, message: str
+    pipeline: Pipeline, settings: GenerateConfig, kind: type[Exception], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(kind, match=message):
         list(output_lines(settings, pipeline))
 
 
@@ -226,7 +226,7 @@ def test_score_tells_two_systems_apart_by_bootstrap(
     ("settings", "kind", "message"),
     [
         ({}, ConfigError, "hypotheses is not set"),
-        ({"references": ["no.txt"]}, ConfigError, "no.txt is not a file"),
+        ({"references": ["no.txt"]}, DataError, "no.txt is not a file"),
         ({"references": ["long.txt"]}, DataError, "There are 1 hypotheses for 2 examples"),
         ({"references": ["h.txt", "long.txt"]}, DataError, "long.txt has 2 lines"),
         ({"references": ["h.txt"], "hypotheses": "bad.jsonl"}, DataError, "bad.jsonl:1: not a"),

@@ -113,6 +113,9 @@ def test_long_examples_can_be_refused() -> None:
         DataError, match=r"max_source_positions=5.*index 7.*long_examples=skip or cut"
     ):
         usable(as_array([(6, 1)]), np.array([7]), config)
+    budget = DatasetConfig(max_tokens=3, long_examples="refuse")
+    with pytest.raises(DataError, match="^2 examples are too long .example longer than dataset"):
+        usable(as_array([(6, 1), (4, 1)]), np.array([7, 8]), budget)
 
 
 def test_zero_means_no_limit() -> None:

@@ -170,7 +170,7 @@ def test_outputs_and_references_are_joined_as_the_vocabulary_tells(tmp_path: Pat
     for join, text in (("none", "▁a@@ b"), ("subword_nmt", "▁ab"), ("letter", "▁a@@b")):
         tokenizer = PiecesTokenizer(PiecesConfig(name="pieces", join=join))
         assert tokenizer.decode(["▁a@@", "b"]) == text
-    with pytest.raises(ConfigError, match=r"tokenizer\.join.*'spaces'"):
+    with pytest.raises(ConfigError, match=r"tokenizer_options\.join.*'spaces'"):
         PiecesConfig(join="spaces")
 
 

@@ -198,7 +198,7 @@ def test_a_foreign_folder_is_not_written_over_and_an_own_one_is(prepared: Path) 
     (prepared / "card.json").write_text('{"kind": "seqtrain parallel text"}')
     with pytest.raises(ConfigError, match="holds files that seqtrain-preprocess did not write"):
         prepare_labelled(chosen, prepared)
-    with pytest.raises(DataError, match="holds 'seqtrain parallel text', this task needs"):
+    with pytest.raises(DataError, match="prepared for task=translation, not for task=recognition"):
         open_labelled(prepared)
 
 

@@ -311,6 +311,25 @@ def test_a_damaged_folder_is_refused_by_file(
     assert name in str(caught.value)
 
 
+def test_a_folder_of_another_task_is_named_with_its_task_and_the_command_for_this_one(
+    text: Path,
+) -> None:
+    prepare_parallel(settings(text), text / "out")
+    (text / "out/card.json").write_text('{"kind": "seqtrain text"}')
+    with pytest.raises(DataError) as caught:
+        open_prepared(text / "out")
+    message = str(caught.value)
+    assert "prepared for task=language_modeling or masked_lm or denoising, not for task=" in message
+    assert "seqtrain-preprocess task=translation task.source=en task.target=de" in message
+
+
+@pytest.mark.parametrize("size", [-5, 3])
+def test_a_vocabulary_without_room_for_symbols_is_refused(text: Path, size: int) -> None:
+    chosen = settings(text, source_tokenizer=WordTokenizerConfig(name="word", vocab_size=size))
+    with pytest.raises(ConfigError, match=f"task.vocab_size={size} leaves no room"):
+        prepare_parallel(chosen, text / "out")
+
+
 def test_a_store_of_another_text_is_refused(text: Path) -> None:
     prepare_parallel(settings(text), text / "out")
     (text / "train.en").write_text("the small house\n\na house\na tree\n\n")

@@ -103,14 +103,14 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
     pytest.importorskip("sentencepiece", reason="the extra 'sentencepiece' is not installed")
     path = tmp_path / "spm.model"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="spm.model.*tokenizer.model"):
+    with pytest.raises(DataError, match="spm.model.*tokenizer_options.model"):
         SentencePieceTokenizer(SentencePieceConfig(model=str(path))).train([])
-    with pytest.raises(DataError, match="missing.*tokenizer.model"):
+    with pytest.raises(DataError, match="missing.*tokenizer_options.model"):
         SentencePieceTokenizer(SentencePieceConfig(model=str(tmp_path / "missing"))).train([])
 
 
 def test_text_that_sentencepiece_cannot_learn_from_is_one_line() -> None:
-    with pytest.raises(DataError, match="tokenizer.vocab_size") as caught:
+    with pytest.raises(DataError, match="task.vocab_size") as caught:
         learnt(vocab_size=8)
     assert "\n" not in str(caught.value)
 
@@ -135,7 +135,7 @@ def test_a_damaged_sentencepiece_state_is_refused(state: Mapping[str, Any]) -> N
     ("field", "value"), [("vocab_size", 3), ("model_type", "x"), ("character_coverage", 0.1)]
 )
 def test_bad_sentencepiece_settings_name_the_key(field: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=f"tokenizer.{field}"):
+    with pytest.raises(ConfigError, match=f"task.*{field} must"):
         TOKENIZERS.parse({"name": "sentencepiece", field: value})
 
 
@@ -268,7 +268,7 @@ def test_huggingface_files_that_cannot_be_read_are_named(tmp_path: Path) -> None
             byte_pairs(model=str(path))
         with pytest.raises(CheckpointError, match="huggingface"):
             HuggingFaceTokenizer.from_state(HuggingFaceConfig(), {"json": content})
-    with pytest.raises(DataError, match=r"missing.*tokenizer\.model"):
+    with pytest.raises(DataError, match=r"missing.*tokenizer_options\.model"):
         byte_pairs(model=str(tmp_path / "missing"))
     with pytest.raises(CheckpointError, match="no text"):
         HuggingFaceTokenizer.from_state(HuggingFaceConfig(), {})
@@ -283,5 +283,5 @@ def test_fewer_symbols_than_asked_for_are_noted() -> None:
 
 
 def test_too_few_symbols_for_bytes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="tokenizer.vocab_size must be at least 264"):
+    with pytest.raises(ConfigError, match="task.vocab_size must be at least 264"):
         HuggingFaceConfig(vocab_size=100)

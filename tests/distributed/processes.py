@@ -1,7 +1,9 @@
 """Runs a function in several real processes that are connected by gloo."""
 
+import importlib
 import multiprocessing
 import os
+import pkgutil
 import socket
 import time
 import traceback
@@ -13,18 +15,26 @@ import torch
 
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedConfig, DistributedContext
+from seqtrain.plugins import BUILT_IN_PACKAGES
 
 # The server imports these once; every process is a quick fork of it, free of pytest's threads.
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(
     [
+        "pytest",  # a function comes with the test module that it is defined in
+        "hypothesis",
         "torch.nn.parallel",
         "torch._dynamo",
         "torch.distributed.fsdp",
         "torch.distributed.tensor.parallel",
         "seqtrain.training.session",
-        "seqtrain.tasks.translation",
-        "seqtrain.models.transformer",
+        *(
+            module.name
+            for package in BUILT_IN_PACKAGES
+            for module in pkgutil.walk_packages(
+                importlib.import_module(package).__path__, f"{package}."
+            )
+        ),
     ]
 )
 

@@ -6,20 +6,26 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from seqtrain_cli import train
 from seqtrain_cli.command import Command
-from seqtrain_cli.entry import run_command
+from seqtrain_cli.entry import guarded, run_command
 
 torch.set_num_threads(1)
 
 
+Run = Sequence[str] | Mapping[str, Any]
+"""Words of a command line, or the config that Hydra would make of them, which takes half a second
+of each process; plug-ins must be loaded then."""
+
+
 def start_ranks(
-    words: Sequence[str], world_size: int, folder: Path, command: Command = train.COMMAND
+    run: Run, world_size: int, folder: Path, command: Command = train.COMMAND
 ) -> list[int]:
     """Starts the command on all ranks; returns their process ids. Output goes to out.N, err.N."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,20 +36,20 @@ def start_ranks(
     for rank in range(world_size):
         child = os.fork()
         if child == 0:
-            _be_rank(rank, world_size, port, lambda: run_command(command, words), folder)
+            _be_rank(rank, world_size, port, lambda: _run(command, run), folder)
         children.append(child)
     return children
 
 
 def run_ranks(
-    words: Sequence[str],
+    run: Run,
     world_size: int,
     folder: Path,
     seconds: float = 90.0,
     command: Command = train.COMMAND,
 ) -> list[int]:
     """Runs the command on all ranks to the end; returns the exit codes, negative for a signal."""
-    children = start_ranks(words, world_size, folder, command)
+    children = start_ranks(run, world_size, folder, command)
     codes: dict[int, int] = {}
     deadline = time.monotonic() + seconds
     while len(codes) < world_size:
@@ -63,6 +69,13 @@ def run_ranks(
 def said(folder: Path) -> str:
     """Returns what all ranks wrote to standard error."""
     return "\n".join(path.read_text() for path in sorted(folder.glob("err.*")))
+
+
+def _run(command: Command, run: Run) -> int:
+    if isinstance(run, Mapping):
+        config = dict(run)
+        return guarded(command.program, command.help, lambda _: command.run(config), [])
+    return run_command(command, run)
 
 
 def _be_rank(rank: int, world_size: int, port: int, run: Callable[[], int], folder: Path) -> None:

@@ -11,7 +11,7 @@ from toy_run import toy_config
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.optim.precision import choose_cpu_products
 from seqtrain.plugins import import_built_ins
-from seqtrain.training.build import Run, build_run
+from seqtrain.training.build import Run, build_run, choose_device
 from seqtrain.training.run_config import RunConfig
 
 Sections = dict[str, dict[str, Any]]
@@ -49,12 +49,12 @@ def merged(*many: Sections) -> Sections:
     return result
 
 
-def build(collectives: Collectives, text: Path, sections: Sections) -> Run:
+def build(collectives: Collectives, text: Path, sections: Sections, device: str = "cpu") -> Run:
     """Builds the run of the config, in this process."""
     import_built_ins()
     config = RunConfig.parse(toy_config(text, text.parent / "run", **sections))
     choose_cpu_products(config.precision)
-    return build_run(config, collectives, torch.device("cpu"))
+    return build_run(config, collectives, choose_device(device))
 
 
 def train(run: Run, num_updates: int) -> Trained:
@@ -102,4 +102,4 @@ def _functions(loss: Tensor) -> set[str]:
 def as_bytes(module: torch.nn.Module) -> dict[str, bytes]:
     """Returns a module's state as bytes."""
     state = module.state_dict()
-    return {name: value.detach().numpy().tobytes() for name, value in state.items()}
+    return {name: value.detach().cpu().numpy().tobytes() for name, value in state.items()}

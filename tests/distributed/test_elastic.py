@@ -2,8 +2,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ranks import run_ranks, said
-from toy_command import PLUGIN, overrides
+from toy_command import PLUGIN
 from toy_run import final_state, history, toy_config, write_toy_text
 
 from seqtrain.checkpoint.load import read_newest
@@ -18,8 +19,12 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(text: Path, run_dir: Path, world_size: int, **sections: Any) -> None:
-    """Trains in forks; 4 micro-batches an update, about 7 updates an epoch, unless said."""
+    """Trains in forks; 4 micro-batches an update, about 7 updates an epoch, unless said.
+
+    With dropout, tied embeddings, clipping and an average of the weights.
+    """
     given = {
+        "model": {"share_embeddings": "decoder"},
         "dataset": {"max_tokens": 12},
         "optimization": {"max_epoch": 3, "clip_norm": 0.2, "micro_batches_per_update": 4},
         "validation": {"validate_interval_updates": 0, "test_generate": False},
@@ -29,9 +34,9 @@ def train(text: Path, run_dir: Path, world_size: int, **sections: Any) -> None:
     }
     for name, values in sections.items():
         given[name] = given.get(name, {}) | values
-    words = [f"plugins=[{PLUGIN}]", *overrides(toy_config(text, run_dir, **given))]
+    config = toy_config(text, run_dir, **given)
     folder = run_dir.with_name(f"{run_dir.name}-output")
-    assert run_ranks(words, world_size, folder) == [0] * world_size, said(folder)
+    assert run_ranks(config, world_size, folder) == [0] * world_size, said(folder)
 
 
 def whole_state(run_dir: Path) -> dict[str, Any]:
@@ -95,3 +100,24 @@ def test_bfloat16_products_keep_the_bits_too(text: Path, tmp_path: Path) -> None
         )
         states.append(whole_state(run_dir))
     assert first_difference(*states, "state") == ""
+
+
+def test_fsdp_goes_from_two_ranks_to_three_to_one_in_an_epoch_and_ends_like_one_process(
+    text: Path, tmp_path: Path
+) -> None:
+    sections: dict[str, Any] = {
+        "optimizer": {"name": "sgd", "lr": 0.3},
+        "distributed": {"deterministic_elastic": False, "strategy": "fsdp"},
+    }
+    straight, run_dir, log = tmp_path / "straight", tmp_path / "run", tmp_path / "examples"
+    train(text, straight, 1, optimization={"max_epoch": 1}, **sections)
+    for world_size, last in ((2, 2), (3, 4), (1, 0)):
+        limits = {"max_epoch": 1, "max_update": last}
+        callback = {"test_count": {"file": str(log)}}
+        train(text, run_dir, world_size, optimization=limits, callback=callback, **sections)
+    seen = [int(line.split()[1]) for line in log.read_text().splitlines()]
+    assert sum(seen) == 48
+    states = [whole_state(straight), whole_state(run_dir)]
+    assert states[0]["trainer"]["num_updates"] == len(seen) > 4
+    for weights in ([s["model"] for s in states], [s["ema"]["model"] for s in states]):
+        torch.testing.assert_close(*weights, rtol=0, atol=1e-6)

@@ -20,6 +20,7 @@ from torch import nn
 from toy_run import write_toy_text
 
 from seqtrain.checkpoint.commit import write_checkpoint
+from seqtrain.checkpoint.load import read_checkpoint
 from seqtrain.distributed.blocks import local_part, whole_of
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedConfig
@@ -45,7 +46,7 @@ def spread_trainer(case: Case, teacher: str, collectives: Collectives) -> Traine
     plain = make_trainer(case, teacher, Collectives())
     model = LayerByLayer(plain.model.model)
     model.load_state_dict(plain.model.state_dict())
-    module = LossModule(model, plain.criterion, collectives.world_size)
+    module = LossModule(model, plain.criterion, reaches_all=True)
     spread = spread_over_ranks(module, DIVIDED, collectives, CPU)
     assert spread is not None
     parameters = [*model.named_parameters(), *plain.criterion.named_parameters(prefix="criterion")]
@@ -159,3 +160,36 @@ def test_bad_weights_are_found_and_named_though_they_lie_in_parts(tmp_path: Path
         assert unchanged
         assert "first in the output of model.decoder.layers.0.fc2" in faults[0]
         assert "parameter model.decoder.layer_norm.weight is not the same on all ranks" in said
+
+
+def save_drifted_copies(collectives: Collectives, text: Path, folder: Path) -> tuple[str, bool]:
+    """Returns what a save says after a copy of a moment has drifted, and if it wrote anything."""
+    settings = {"strategy": "fsdp", "tensor_parallel": 2}
+    run = build(collectives, text, {"distributed": settings, "ema": {"kind": "ema"}})
+    trainer = run.trainer
+    next(trainer.train_epoch(run.iterator))
+    trainer.check_agreement()
+    trainer.save_checkpoint(folder / "good", {}, {})
+    trainer.finish_save()
+    (optimizer,) = trainer.optimizer.torch_optimizers
+    moments = optimizer.state[trainer.optimizer.parameters["model.decoder.layer_norm.weight"]]
+    if collectives.rank == 1:
+        moments["exp_avg"][0] += 1.0
+    with pytest.raises(DistributedError) as raised:
+        trainer.save_checkpoint(folder / "bad", {}, {})
+    with pytest.raises(DistributedError):
+        trainer.check_agreement()
+    return str(raised.value), (folder / "bad").exists()
+
+
+def test_a_drifted_copy_of_a_part_is_found_by_the_save_and_nothing_is_written(
+    tmp_path: Path,
+) -> None:
+    text = write_toy_text(tmp_path / "text")
+    found = run_in_processes(save_drifted_copies, 2, text, tmp_path, timeout_seconds=300.0)
+    for said, is_written in found:
+        assert "optimizer/slots/model.decoder.layer_norm.weight/exp_avg is not the same" in said
+        assert "rank 1 has other bits (or the others have)" in said
+        assert not is_written
+    (path,) = (tmp_path / "good").iterdir()
+    read_checkpoint(path)

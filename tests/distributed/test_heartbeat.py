@@ -104,6 +104,31 @@ def test_a_board_that_never_answers_does_not_stop_the_watchdog(
     assert "The first rank, or its machine, is gone." in capfd.readouterr().err
 
 
+class CountingBoard:
+    """A store that notes the order of calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def set(self, key: str, value: str) -> None:
+        self.calls.append("set")
+
+    def check(self, keys: list[str]) -> bool:
+        return True
+
+    def multi_get(self, keys: list[str]) -> list[bytes]:
+        self.calls.append("get")
+        return [b"{}"] * len(keys)
+
+
+def test_a_rank_goes_on_giving_signs_of_life_while_it_makes_sure_who_has_stopped() -> None:
+    gave_up, board = threading.Event(), CountingBoard()
+    with Watchdog(0, 2, 0.2, board, give_up=gave_up.set).watching():
+        assert gave_up.wait(20.0)
+    first, second = (index for index, call in enumerate(board.calls) if call == "get")
+    assert board.calls[first:second].count("set") >= 4
+
+
 def with_one_bit_changed(collectives: Collectives, changed_rank: int) -> str:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)).bfloat16()

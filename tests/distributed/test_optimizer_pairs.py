@@ -71,6 +71,7 @@ def walk(collectives: Collectives, text: Path) -> dict[tuple[str, str], str]:
                 found[optimizer, strategy] = str(error)
                 continue
             train(run, 2)
+            run.trainer.check_agreement()
             found[optimizer, strategy] = ""
     return found
 

@@ -44,6 +44,7 @@ def save_under_each(
         extra = read_checkpoint(folder / "origin" / FIRST, names=("config", "task")).parts
         for num_updates in (3, 4):
             weights[name] = train(run, num_updates).weights
+            trainer.check_agreement()
             trainer.save_checkpoint(folder / name, extra, {})
             trainer.finish_save()
     return weights

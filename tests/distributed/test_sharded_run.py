@@ -10,18 +10,16 @@ from toy_command import PLUGIN, overrides
 from toy_run import final_state, history, toy_config, write_toy_text
 
 from seqtrain import pipeline
+from seqtrain.plugins import load_plugins
 from seqtrain.training.resume import first_difference
 
 SIZES = {"dim": 32, "ffn_dim": 64}
 FSDP = {"strategy": "fsdp"}
 
 
-def words(text: Path, run_dir: Path, **sections: Any) -> list[str]:
-    return [f"plugins=[{PLUGIN}]", *overrides(toy_config(text, run_dir, **sections))]
-
-
 def run(text: Path, run_dir: Path, max_update: int, processes: int) -> None:
-    command = words(
+    load_plugins([])
+    config: dict[str, Any] = toy_config(
         text,
         run_dir,
         model=SIZES,
@@ -32,7 +30,7 @@ def run(text: Path, run_dir: Path, max_update: int, processes: int) -> None:
         ema={"kind": "ema"},
     )
     output = run_dir.with_name(f"{run_dir.name}-{max_update}")
-    assert run_ranks(command, processes, output, seconds=300.0) == [0] * processes, said(output)
+    assert run_ranks(config, processes, output, seconds=300.0) == [0] * processes, said(output)
 
 
 def test_a_run_goes_from_two_processes_to_one_and_back_as_if_it_had_always_been_one(
@@ -61,10 +59,11 @@ def test_a_run_goes_from_two_processes_to_one_and_back_as_if_it_had_always_been_
 
 def test_a_pair_that_cannot_work_is_one_clear_line_from_each_process(tmp_path: Path) -> None:
     text = write_toy_text(tmp_path / "text")
-    command = words(
+    config = toy_config(
         text, tmp_path / "run", distributed=FSDP, optimizer={"name": "adafactor", "lr": 0.01}
     )
-    assert run_ranks(command, 2, tmp_path / "output", seconds=300.0) == [2, 2]
+    words = [f"plugins=[{PLUGIN}]", *overrides(config)]
+    assert run_ranks(words, 2, tmp_path / "output", seconds=300.0) == [2, 2]
     errors = said(tmp_path / "output")
     assert "Traceback" not in errors
     assert errors.count("optimizer=adafactor needs whole parameters") == 2

@@ -1,10 +1,13 @@
+import dataclasses
 from typing import Any
 
 import pytest
 
+from seqtrain.config_schema import field_help
 from seqtrain.distributed.collectives import Collectives
 from seqtrain.distributed.context import DistributedConfig
 from seqtrain.distributed.division import divide_by_size
+from seqtrain.distributed.strategy_config import OF_FSDP, OF_PLAIN_DDP, StrategyConfig
 from seqtrain.errors import ConfigError
 from seqtrain.training.spread import data_rank
 
@@ -29,6 +32,11 @@ from seqtrain.training.spread import data_rank
             "has no meaning with distributed.tensor_parallel",
         ),
         (
+            {"bucket_cap_mb": 50, "strategy": "fsdp"},
+            "bucket_cap_mb is a setting of plain strategy=ddp and has no meaning with",
+        ),
+        ({"bucket_cap_mb": 50, "tensor_parallel": 2}, "no meaning with distributed.tensor_paral"),
+        (
             {"static_graph": True, "strategy": "fsdp"},
             "has no meaning with distributed.strategy=fsdp",
         ),
@@ -41,6 +49,15 @@ from seqtrain.training.spread import data_rank
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DistributedConfig(**fields)
+
+
+def test_each_setting_that_belongs_to_one_strategy_is_known_as_such() -> None:
+    fields = {field.name: field for field in dataclasses.fields(StrategyConfig)}
+    assert fields.keys() - {*OF_PLAIN_DDP, *OF_FSDP} == {"strategy", "tensor_parallel"}
+    for name in (*OF_PLAIN_DDP, *OF_FSDP):
+        said = field_help(StrategyConfig)[name]
+        assert said.startswith("With ddp:" if name in OF_PLAIN_DDP else "With fsdp"), name
+        DistributedConfig(strategy="fsdp", **{name: fields[name].default})
 
 
 def test_neighbours_that_share_layers_get_the_same_share_of_the_data() -> None:

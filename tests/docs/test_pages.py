@@ -19,6 +19,11 @@ PAGES = {
     if path.name not in TESTED_ELSEWHERE
 }
 RUN = [name for name, page in PAGES.items() if "```bash" in page]
+LINKING = [
+    path
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
 # Threads of torch do not survive a fork.
 torch.set_num_threads(1)
 
@@ -81,15 +86,36 @@ def test_the_reference_has_every_component_and_every_command(generator: ModuleTy
     assert "`optimization.max_update`" in pages["reference/settings.md"]
     assert "## seqtrain-new-plugin\n" in pages["reference/commands.md"]
     assert "log_writer.console" in pages["reference/log_writer.md"]
+    assert pages["reference/index.md"] != PAGES["reference/index.md"]  # which is for a clone
 
 
-def test_every_link_of_a_page_leads_to_a_file(generator: ModuleType) -> None:
-    made = {f"docs/{address}" for address in generator.reference_pages()}
-    for name, page in PAGES.items():
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page):
-            path = (DOCS / name).parent / target
-            inside = path.resolve().relative_to(ROOT).as_posix()
-            assert path.exists() or inside in made, f"{name}: {target}"
+def test_every_relative_link_of_readme_docs_and_examples_leads_to_a_file_and_a_heading() -> None:
+    found = 0
+    for path in LINKING:
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target, place in re.findall(r"\]\(([^)#\s]*)(#[^)\s]*)?\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            found += 1
+            linked = path.parent / target if target else path
+            assert linked.exists(), f"{path.relative_to(ROOT)}: {target}"
+            if place:
+                headings = re.findall(
+                    r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE
+                )
+                assert place[1:] in map(anchor, headings), f"{path.relative_to(ROOT)}: {place}"
+    assert found > 50
+
+
+def anchor(heading: str) -> str:
+    """Returns the name that a heading has in links."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_readme_leads_to_the_tutorial_every_howto_page_and_the_concepts() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    wanted = ["tutorial.md", "concepts.md", *(name for name in PAGES if name.startswith("howto/"))]
+    assert [name for name in wanted if f"](docs/{name})" not in readme] == []
 
 
 def test_links_between_files_become_links_between_pages(generator: ModuleType) -> None:

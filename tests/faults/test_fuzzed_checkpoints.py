@@ -15,6 +15,7 @@ from toy_run import toy_config, write_toy_text
 
 from seqtrain.checkpoint.layout import committed
 from seqtrain.checkpoint.load import read_checkpoint
+from seqtrain.errors import CheckpointError
 from seqtrain.pipeline import load, train
 from seqtrain_cli.info_pages import pages
 
@@ -103,9 +104,7 @@ def cases_of(run_dir: Path, folder: Path, count: int, seed: int) -> Iterator[Cas
         target = folder / "run" / "checkpoints" / newest.name
         shutil.copytree(newest, target)
         if rng.random() < 0.15:
-            # Not the optimizer's: types of its own are found at the first update.
-            files = [f for f in target.glob("*.safetensors") if f.stem != "optimizer"]
-            what = retype_tensor(rng, rng.choice(sorted(files)))
+            what = retype_tensor(rng, rng.choice(sorted(target.glob("*.safetensors"))))
         else:
             part = rng.choice(parts)
             changes: list[str] = []
@@ -129,7 +128,8 @@ def uses(checkpoint: Path, config: dict[str, Any]) -> list[tuple[str, Callable[[
     ]
 
 
-DIFFERENT = ("The data differs from what the run was trained on", "when the checkpoint was written")
+DIFFERENT = ("The data differs from what the run was trained on", "when the checkpoint was written",
+             "Use the data of the checkpoint")  # fmt: skip
 """What is said where a checkpoint is one of another run, as far as can be told."""
 
 
@@ -169,3 +169,53 @@ def test_a_checkpoint_signed_again_without_a_change_is_still_used(
     config = config_of(run_dir.parent / "text", tmp_path / "run")
     outcomes = run_cases(uses(copy, config))
     assert [(outcome.exit_code, outcome.uncaught) for outcome in outcomes] == [(0, "")] * 3
+
+
+def signed_copy(run_dir: Path, folder: Path, change: Callable[[Path], object]) -> Path:
+    """Returns a copy of the newest checkpoint with a change, as a stranger could make it."""
+    (newest, *_) = committed(run_dir / "checkpoints")
+    copy = folder / "run" / "checkpoints" / newest.name
+    shutil.copytree(newest, copy)
+    change(copy)
+    resign(copy)
+    return copy
+
+
+def require_refusal(run_dir: Path, copy: Path, text: str) -> None:
+    with pytest.raises(CheckpointError, match=text) as refusal:
+        train(config_of(run_dir.parent / "text", copy.parent.parent))
+    assert str(copy) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("slot", ["exp_avg", "step"])
+def test_an_optimizers_state_of_other_numbers_is_refused_in_one_line(
+    run_dir: Path, tmp_path: Path, slot: str
+) -> None:
+    def retype(checkpoint: Path) -> None:
+        file = checkpoint / "optimizer.safetensors"
+        data = file.read_bytes()
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:end])
+        of_slot = [entry for name, entry in header.items() if name.endswith(f"/{slot}")]
+        assert of_slot
+        for entry in of_slot:
+            entry["dtype"] = "I32"
+        text = json.dumps(header).encode()
+        file.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+
+    copy = signed_copy(run_dir, tmp_path, retype)
+    require_refusal(run_dir, copy, f"'{slot}' of model.* holds int32, the parameter float32")
+
+
+def test_an_optimizers_state_that_fails_at_its_first_update_is_refused_in_one_line(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    def exchange(tree: Any) -> None:
+        for slots in tree["slots"].values():
+            slots["step"], slots["exp_avg"] = slots["exp_avg"], slots["step"]
+
+    copy = signed_copy(
+        run_dir, tmp_path, lambda folder: with_json(folder / "optimizer.json", exchange)
+    )
+    require_refusal(run_dir, copy, "its content is not what this program saves for such a run")

@@ -73,12 +73,16 @@ def wait(child: int, seconds: float) -> int:
     pytest.fail(f"process {child} did not end within {seconds} s")
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_stopped_rank_is_named_by_the_other_which_ends_with_exit_code_6(
-    text: Path, tmp_path: Path
+    text: Path, tmp_path: Path, strategy: str
 ) -> None:
     stop = {"places": ["loss-4-1"], "done": str(tmp_path), "number": int(signal.SIGSTOP)}
     config = toy_config(
-        text, tmp_path / "run", callback={"test_kill_at": stop}, distributed={"timeout_seconds": 6}
+        text,
+        tmp_path / "run",
+        callback={"test_kill_at": stop},
+        distributed={"timeout_seconds": 6, "strategy": strategy},
     )
     first, stopped = start_ranks(overrides(config), tmp_path)
     try:

@@ -10,8 +10,11 @@ from seqtrain.errors import ConfigError
 from seqtrain.pipeline import train
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
-    ({"model": {"name": "transformer_lm"}}, "source_tokens has no place in it. Choose another"),
-    ({"model": {"name": "transformer_encoder"}}, "prev_output_tokens has no place in it"),
+    ({"model": {"name": "transformer_lm"}}, "model=transformer_lm reads other inputs. For"),
+    (
+        {"model": {"name": "transformer_encoder"}},
+        "For task=translation write model=lstm or model=lstm_input_feeding or model=transformer.",
+    ),
     ({"validation": {"test_split": "nope"}}, "validation.test_split names 'nope'"),
     ({"generation": {"lm_weight": 0.5}}, "give it to seqtrain-generate"),
     (

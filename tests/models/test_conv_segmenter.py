@@ -74,7 +74,7 @@ def test_symbols_are_read_as_well_as_numbers() -> None:
 
 
 def test_a_task_with_one_class_for_an_example_is_refused() -> None:
-    with pytest.raises(ConfigError, match="labels_per_position"):
+    with pytest.raises(ConfigError, match="needs a label for each position"):
         build(1, labels_per_position=False)
 
 

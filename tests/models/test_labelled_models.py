@@ -132,7 +132,7 @@ def test_images_without_patches_are_refused_in_one_line() -> None:
 
 
 def test_a_task_without_classes_is_refused() -> None:
-    with pytest.raises(ConfigError, match="model=lstm_classifier needs a task that knows"):
+    with pytest.raises(ConfigError, match="model=lstm_classifier needs classes, which this task"):
         MODELS.get("lstm_classifier").cls.from_config(
             MODELS.parse({"name": "lstm_classifier"}), ModelContext(source_vocab_size=5)
         )

@@ -57,7 +57,7 @@ def test_all_embeddings_cannot_be_shared_between_vocabularies(name: str) -> None
 
 @pytest.mark.parametrize("name", ["transformer", "lstm"])
 def test_a_task_without_vocabularies_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="source_vocab_size"):
+    with pytest.raises(ConfigError, match="needs a source text and a target text"):
         MODELS.get(name).cls.from_config(MODELS.parse({"name": name}), ModelContext(num_channels=1))
 
 

@@ -150,5 +150,5 @@ def test_sizes_that_cannot_be_name_their_key(
 
 
 def test_a_task_without_a_horizon_is_refused() -> None:
-    with pytest.raises(ConfigError, match="model=nlinear needs a task that knows look_back"):
+    with pytest.raises(ConfigError, match="model=nlinear needs rows that are known and rows to"):
         make("nlinear", ModelContext(num_classes=3))

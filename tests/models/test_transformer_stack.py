@@ -56,7 +56,7 @@ def test_a_gated_block_has_about_the_parameters_of_a_plain_one() -> None:
 
 
 def test_a_task_without_a_target_vocabulary_is_refused() -> None:
-    with pytest.raises(ConfigError, match="target_vocab_size"):
+    with pytest.raises(ConfigError, match="needs a target text"):
         TransformerLM.from_config(TransformerLMConfig(), ModelContext(num_channels=1))
 
 

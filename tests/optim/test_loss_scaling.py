@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from seqtrain.training.trainer import Trainer
 
 def fp16_trainer(**settings: Any) -> Trainer:
     trainer = make_trainer(clip_norm=1.0)
-    trainer.precision = Precision(PrecisionConfig(dtype="fp16", **settings), torch.device("cpu"))
-    return trainer
+    precision = Precision(PrecisionConfig(dtype="fp16", **settings), torch.device("cpu"))
+    return replace(trainer, precision=precision)
 
 
 def overflowing_batch() -> Batch:

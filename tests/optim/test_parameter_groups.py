@@ -185,7 +185,7 @@ def test_freezing_everything_is_an_error() -> None:
         ),
         (
             lambda: OPTIMIZERS.parse({"name": "sgd", "groups": [{"patern": "*"}]}),
-            "'patern' not in 'ParameterGroupConfig'",
+            "There is no key 'optimizer.patern'. Did you mean 'pattern'",
         ),
         (
             lambda: TorchOptimizer(

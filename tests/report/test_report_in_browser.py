@@ -64,6 +64,20 @@ def test_nothing_overlaps_and_nothing_is_cut_off(
     assert browser.errors == []
 
 
+def test_wide_tables_show_that_they_scroll_and_the_keyboard_reaches_them(
+    browser: Browser, tmp_path: Path
+) -> None:
+    folders = [write_run(tmp_path / f"a_run_with_a_long_name_{i}", seed=i) for i in range(3)]
+    browser.open(write_report(read_runs(folders), tmp_path / "report.html").as_uri(), PHONE)
+    frame = "document.querySelector('.overview .wide')"
+    assert browser.run(f"{frame}.scrollWidth > {frame}.clientWidth")
+    assert browser.run(f"getComputedStyle({frame}).backgroundImage").count("gradient") == 4
+    browser.run(f"{frame}.focus()")
+    assert browser.run(f"document.activeElement === {frame}")
+    unnamed = "[...document.querySelectorAll('[tabindex]')].filter((e) => !e.ariaLabel).length"
+    assert browser.run(unnamed) == 0
+
+
 def test_the_switch_shows_curves_over_updates_or_over_time(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -94,10 +108,14 @@ def test_a_live_report_follows_its_run(browser: Browser, tmp_path: Path) -> None
         browser.open(server.url)
         browser.wait_for("document.getElementById('status').textContent.startsWith('live')")
         browser.run("document.querySelector('details').open = true")
+        browser.run("document.querySelector('summary').focus()")
         browser.run("document.getElementById('by-time').click()")
         with (folder / "metrics.jsonl").open("a") as file:
             file.write('{"event": "train", "num_updates": 4321, "train_loss": 0.5}\n')
         browser.wait_for("document.body.textContent.includes('4,321')")
         assert browser.run("document.querySelector('details').open")
         assert browser.run("document.getElementById('by-time').checked")
+        assert browser.run("document.activeElement === document.querySelector('summary')")
+    browser.wait_for("document.getElementById('status').textContent.includes('has ended')")
+    browser.errors.clear()  # the connections that are refused now
     assert browser.errors == []

@@ -6,7 +6,7 @@ import pytest
 from report_runs import write_run
 
 from seqtrain.errors import ConfigError, DataError
-from seqtrain.report.run_log import MAX_POINTS, Curve, read_runs
+from seqtrain.report.run_log import MAX_POINTS, TRAINING, Curve, read_runs
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -64,11 +64,43 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     assert len(run.notes) == 4
 
 
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a")
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        (folder / name).unlink()
+        (folder / name).mkdir()
+    (run,) = read_runs([folder])
+    assert run.notes == ["metrics.jsonl: not a file", "samples.jsonl: not a file"]
+
+
 def test_a_run_that_went_back_replaces_what_came_after() -> None:
     curve = Curve()
     for update, value in ((10, 1.0), (20, 2.0), (30, 3.0), (20, 4.0)):
         curve.add(update, value)
     assert (curve.updates, curve.values) == ([10, 20], [1.0, 4.0])
+
+
+def test_short_epochs_give_the_points_of_training(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a")
+    epochs = [{"event": "epoch", "num_updates": n, "train_loss": 1.0 * n} for n in range(5, 41, 5)]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in epochs)
+    (run,) = read_runs([folder])
+    loss, rate = run.curve(TRAINING, "train_loss"), run.curve(TRAINING, "lr")
+    assert loss is not None
+    assert (loss.updates, loss.values[0]) == (list(range(5, 41, 5)), 5.0)
+    assert rate is not None
+    assert rate.updates == [10, 20, 30, 40]
+
+
+def test_long_epochs_give_none(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"event": "epoch", "num_updates": 35, "train_loss": 9.0}\n')
+    (run,) = read_runs([folder])
+    loss = run.curve(TRAINING, "train_loss")
+    assert loss is not None
+    assert loss.updates == [10, 20, 30, 40]
 
 
 def test_long_curves_are_thinned_evenly() -> None:

@@ -25,13 +25,24 @@ def test_texts_are_answered_as_the_pipeline_answers_them(translator: Pipeline) -
     assert texts == translator.translate(lines)
 
 
+def test_an_empty_line_has_an_empty_answer(translator: Pipeline) -> None:
+    outputs = asked(translator, {"inputs": ["", "  "], "nbest": 2})
+    assert [output["hypotheses"] for output in outputs] == [[{"text": "", "score": 0.0}]] * 2
+
+
+def test_the_share_of_unknown_symbols_is_told(translator: Pipeline, classifier: Pipeline) -> None:
+    lines = ["a b c d", "a zz b yy", ""]
+    outputs = asked(translator, {"inputs": lines})
+    assert [output["unknown_percent"] for output in outputs] == [0.0, 50.0, 0.0]
+    (output,) = asked(classifier, {"inputs": [{"values": [[1.0, 2.0]]}]})
+    assert "unknown_percent" not in output
+
+
 def test_a_request_may_choose_the_width_of_the_search(translator: Pipeline) -> None:
     (output,) = asked(translator, {"inputs": ["a b"], "beam": 4, "nbest": 3, "lenpen": 0.5})
     scores = [hypothesis["score"] for hypothesis in output["hypotheses"]]
     assert len(scores) == 3
     assert scores == sorted(scores, reverse=True)
-    (output,) = asked(translator, {"inputs": ["a b"], "nbest": 3})
-    assert len(output["hypotheses"]) == 3
 
 
 def test_one_bad_input_harms_no_other(translator: Pipeline, classifier: Pipeline) -> None:
@@ -73,6 +84,8 @@ def test_forecasts_come_with_pictures_if_they_are_wanted(forecaster: Pipeline) -
         (b'{"inputs": ["a"], "beam": 21}', "beam must be a whole number from 1 to 20"),
         (b'{"inputs": ["a"], "beam": true}', "beam must be a whole number"),
         (b'{"inputs": ["a"], "nbest": 0}', "nbest must be a whole number"),
+        # The rule of seqtrain-generate.
+        (b'{"inputs": ["a"], "nbest": 3}', r"generation.nbest must be 1 to generation.beam \(2\)"),
         (b'{"inputs": ["a"], "lenpen": NaN}', "lenpen must be a number"),
         (b'{"inputs": ["a"], "lenpen": "1"}', "lenpen must be a number"),
     ],

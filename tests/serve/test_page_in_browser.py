@@ -57,6 +57,44 @@ def test_what_cannot_be_answered_is_said(browser: Browser, translator: Pipeline)
     browser.errors.clear()  # the refused request
 
 
+def test_faults_are_told_in_words(browser: Browser, translator: Pipeline) -> None:
+    said = "place('status').className === 'error' && place('status').textContent"
+    with serving(model_server(translator, LOOPBACK, 0, Limits())) as server:
+        browser.open(server.url)
+        browser.wait_for("about !== null")
+        assert browser.run("document.title") == "Try run: translation"
+        ask(browser, " ")
+        assert browser.wait_for(said) == "type something first"
+        ask(browser, "a\n\nzz a")
+        browser.wait_for(f"{ANSWERED} === 3")
+        cards = browser.run("[...document.querySelectorAll('article')].map((e) => e.textContent)")
+        assert cards[1] == "(an empty line)(nothing)"
+        assert cards[2].endswith("50 % of this input's symbols are unknown to the model")
+        browser.run("place('nbest').value = 9; place('send').click()")
+        assert "generation.nbest must be 1 to generation.beam" in browser.wait_for(said)
+        assert browser.run(ANSWERED) == 0
+    browser.run("place('send').click()")
+    browser.wait_for("place('status').textContent.includes('the server does not answer')")
+    browser.errors.clear()  # the refused requests
+
+
+def test_everything_has_a_name_and_the_keyboard_sends(
+    browser: Browser, translator: Pipeline
+) -> None:
+    with serving(model_server(translator, LOOPBACK, 0, Limits())) as server:
+        browser.open(server.url, PHONE)
+        browser.wait_for("about !== null")
+        unnamed = (
+            "[...document.querySelectorAll('input, textarea')].filter((e) => !e.labels.length)"
+        )
+        assert browser.run(f"{unnamed}.length") == 0
+        browser.run("place('input').value = 'a b'")
+        event = "new KeyboardEvent('keydown', {key: 'Enter', ctrlKey: true, cancelable: true})"
+        browser.run(f"place('input').dispatchEvent({event})")
+        browser.wait_for(f"{ANSWERED} === 1")
+    assert browser.errors == []
+
+
 def test_numbers_get_a_class(browser: Browser, classifier: Pipeline) -> None:
     with serving(model_server(classifier, LOOPBACK, 0, Limits())) as server:
         browser.open(server.url)

@@ -228,7 +228,7 @@ def test_predictions_have_the_shape_of_their_example(images: Path, tmp_path: Pat
     [
         ({"patch_size": 4}, r"task\.patch_size is for images with one label"),
         ({"scales": [2.0, 1.0]}, r"task\.scales must be a smallest and a largest"),
-        ({"spans": "words"}, r"task\.spans must be empty or one of bio, runs, got 'words'"),
+        ({"spans": "words"}, r"task\.spans must be one of empty, bio, runs, got 'words'"),
         ({"absent_classes": "no"}, r"task\.absent_classes must be one of skip, zero"),
         ({"flips": ["time"]}, r"task\.flips may name each of height, width once"),
         ({"test_flips": ["height", "height"]}, r"task\.test_flips may name each"),

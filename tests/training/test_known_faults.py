@@ -1,6 +1,7 @@
 """Faults that other training systems have had, each as a test that it is not one of ours."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,8 @@ def test_a_plateau_schedule_without_validation_keeps_its_rate(tmp_path: Path) ->
 
 def fp16_trainer(**settings: Any) -> Trainer:
     trainer = make_trainer(clip_norm=1.0)
-    trainer.precision = Precision(PrecisionConfig(dtype="fp16", **settings), trainer.device)
-    return trainer
+    precision = Precision(PrecisionConfig(dtype="fp16", **settings), trainer.device)
+    return replace(trainer, precision=precision)
 
 
 def test_the_loss_scale_its_window_and_its_settings_survive_a_checkpoint() -> None:

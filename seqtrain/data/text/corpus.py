@@ -126,9 +126,9 @@ def learn_tokenizers(corpus: Corpus) -> list[Tokenizer]:
     tokenizers: list[Tokenizer] = []
     for group in groups:
         config = corpus.configs[group[0]]
-        if 0 < config.vocab_size <= len(SPECIALS):
+        if config.vocab_size <= len(SPECIALS) and config.vocab_size != 0:
             raise ConfigError(
-                f"tokenizer.vocab_size={config.vocab_size} leaves no room besides the "
+                f"task.vocab_size={config.vocab_size} leaves no room besides the "
                 f"{len(SPECIALS)} special symbols. Raise it, or 0 for no limit."
             )
         tokenizer = TOKENIZERS.get(config.name).cls(config)

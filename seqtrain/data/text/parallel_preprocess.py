@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqtrain.data.prepare_options import AT_ONCE, PrepareOptions
-from seqtrain.data.prepared_folder import damaged
+from seqtrain.data.prepared_folder import damaged, other_kind
 from seqtrain.data.side import Side
 from seqtrain.data.text.corpus import TRAIN, SplitTotals
 from seqtrain.data.text.lines import read_lines
@@ -172,8 +172,10 @@ def _read_card(path: Path) -> dict[str, Any]:
             f"{path / CARD}: not JSON: {error}. Restore the file, or remove the folder and run "
             "seqtrain-preprocess again."
         ) from error
-    if not isinstance(card, dict) or card.get("kind") != KIND:
-        raise DataError(f"{path / CARD}: not the card of parallel text. Run seqtrain-preprocess.")
+    if not isinstance(card, dict):
+        raise damaged(path / CARD, "not the card of a prepared folder")
+    if card.get("kind") != KIND:
+        raise other_kind(path, card.get("kind"), KIND)
     return card
 
 

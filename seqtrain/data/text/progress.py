@@ -34,7 +34,7 @@ class Progress:
         self._shown = now
         if self._is_terminal:
             self._has_line = True
-            sys.stderr.write(f"\r\x1b[K{self._bar()} {self._line(now)}")
+            sys.stderr.write(f"\r\x1b[K{self._moving_line(now)}")
         else:
             sys.stderr.write(f"{self._line(now)}\n")
         sys.stderr.flush()
@@ -44,6 +44,10 @@ class Progress:
         if self._has_line:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+    def _moving_line(self, now: float) -> str:
+        """Returns what a terminal shows, which the next line writes over."""
+        return f"{self._bar()} {self._line(now)}"
 
     def _line(self, now: float) -> str:
         rate = (self._done - self._first) / max(now - self._began, 1e-9)

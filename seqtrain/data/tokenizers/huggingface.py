@@ -32,7 +32,7 @@ class HuggingFaceConfig(TokenizerConfig):
     def __post_init__(self) -> None:
         if not self.model and self.vocab_size < 264:
             raise ConfigError(
-                "tokenizer.vocab_size must be at least 264 for huggingface (256 bytes, specials "
+                "task.vocab_size must be at least 264 for huggingface (256 bytes, specials "
                 f"and room to learn), got {self.vocab_size}."
             )
 
@@ -67,10 +67,13 @@ class HuggingFaceTokenizer(Tokenizer):
         try:
             self._set(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror}. Correct tokenizer.model.") from error
+            raise DataError(
+                f"{path}: {error.strerror}. Correct task.tokenizer_options.model."
+            ) from error
         except ValueError as error:
             raise DataError(
-                f"{path}: not a tokenizer.json ({_reason(error)}). Correct tokenizer.model."
+                f"{path}: not a tokenizer.json ({_reason(error)}). Correct "
+                "task.tokenizer_options.model."
             ) from error
 
     @override
@@ -107,7 +110,7 @@ class HuggingFaceTokenizer(Tokenizer):
         return [
             f"byte-level BPE made {made} symbols, specials included, of the "
             f"{self.config.vocab_size} asked for: the text has no more. Lower "
-            "tokenizer.vocab_size, or give more text."
+            "task.vocab_size, or give more text."
         ]
 
     @override

@@ -22,7 +22,7 @@ class PiecesConfig(TokenizerConfig):
     def __post_init__(self) -> None:
         if self.join not in JOINS:
             raise ConfigError(
-                f"tokenizer.join must be one of {', '.join(JOINS)}, got {self.join!r}."
+                f"task.tokenizer_options.join must be one of {', '.join(JOINS)}, got {self.join!r}."
             )
 
 

@@ -39,16 +39,17 @@ class SentencePieceConfig(TokenizerConfig):
     def __post_init__(self) -> None:
         if self.vocab_size < 8:
             raise ConfigError(
-                f"tokenizer.vocab_size must be at least 8 for sentencepiece, got {self.vocab_size}."
+                f"task.vocab_size must be at least 8 for sentencepiece, got {self.vocab_size}."
             )
         if self.model_type not in MODEL_TYPES:
             raise ConfigError(
-                f"tokenizer.model_type must be one of {', '.join(MODEL_TYPES)}, "
+                f"task.tokenizer_options.model_type must be one of {', '.join(MODEL_TYPES)}, "
                 f"got {self.model_type!r}."
             )
         if not 0.9 <= self.character_coverage <= 1.0:
             raise ConfigError(
-                f"tokenizer.character_coverage must be 0.9 to 1, got {self.character_coverage}."
+                "task.tokenizer_options.character_coverage must be 0.9 to 1, got "
+                f"{self.character_coverage}."
             )
 
 
@@ -111,7 +112,7 @@ class SentencePieceTokenizer(Tokenizer):
         return [
             f"sentencepiece made {made} symbols, specials included, of the "
             f"{self.config.vocab_size} asked for: the text has no more. Lower "
-            "tokenizer.vocab_size, or give more text."
+            "task.vocab_size, or give more text."
         ]
 
     @override
@@ -143,10 +144,13 @@ class SentencePieceTokenizer(Tokenizer):
             model = path.read_bytes()
             _load(model)
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror}. Correct tokenizer.model.") from error
+            raise DataError(
+                f"{path}: {error.strerror}. Correct task.tokenizer_options.model."
+            ) from error
         except RuntimeError as error:
             raise DataError(
-                f"{path}: not a SentencePiece model ({_reason(error)}). Correct tokenizer.model."
+                f"{path}: not a SentencePiece model ({_reason(error)}). Correct "
+                "task.tokenizer_options.model."
             ) from error
         return model
 
@@ -166,7 +170,7 @@ class SentencePieceTokenizer(Tokenizer):
         except RuntimeError as error:
             raise DataError(
                 f"SentencePiece cannot learn from the training text: {_reason(error)} "
-                f"Change tokenizer.vocab_size ({self.config.vocab_size}) or give more text."
+                f"Change task.vocab_size ({self.config.vocab_size}) or give more text."
             ) from error
         return written.getvalue()
 

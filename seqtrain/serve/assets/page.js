@@ -16,12 +16,20 @@ function say(text, isError = false) {
   place("status").className = isError ? "error" : "";
 }
 
+function readJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error("the input begins like JSON and is none: look at its brackets and commas");
+  }
+}
+
 // Lines are one input each; rows of numbers are one input together. JSON is taken as it is.
 function readInputs(text) {
   const trimmed = text.trim();
-  if (trimmed.startsWith("{") || (about.reads === "rows" && trimmed.startsWith("["))) {
-    return [JSON.parse(trimmed)];
-  }
+  if (!trimmed) throw new Error("type something first");
+  if (!about.generates && trimmed.startsWith("{")) return [readJson(trimmed)];
+  if (about.reads === "rows" && trimmed.startsWith("[")) return [readJson(trimmed)];
   if (about.reads === "lines") {
     return text.replace(/\n+$/, "").split("\n");
   }
@@ -41,7 +49,8 @@ function showHypotheses(card, hypotheses) {
     const line = element("p", "output");
     line.dir = "auto";
     line.append(element("bdi", "", text || "(nothing)"));
-    line.append(element("span", "score", score === null ? "" : `score ${score.toFixed(3)}`));
+    const isSearched = score !== null && (text || score !== 0); // not so for an empty line
+    line.append(element("span", "score", isSearched ? `score ${score.toFixed(3)}` : ""));
     card.append(line);
   }
 }
@@ -69,7 +78,8 @@ function showForecast(card, forecast) {
   const names = Object.keys(forecast).slice(0, 12);
   const table = element("table");
   const head = element("tr");
-  head.append(element("th", "", "step"), ...names.map((name) => element("th", "", name)));
+  head.append(...["step", ...names].map((name) => element("th", "", name)));
+  for (const cell of head.children) cell.scope = "col";
   table.append(head);
   const steps = names.length ? forecast[names[0]].length : 0;
   for (let step = 0; step < Math.min(steps, 200); step += 1) {
@@ -82,13 +92,23 @@ function showForecast(card, forecast) {
     table.append(row);
   }
   const frame = element("div", "wide");
+  frame.tabIndex = 0; // so that the keyboard can scroll it
+  frame.setAttribute("role", "region");
+  frame.setAttribute("aria-label", "forecast, step by step");
   frame.append(table);
   card.append(frame);
 }
 
-function showOutput(input, output) {
+function showUnknown(card, percent) {
+  if (!percent) return;
+  const share = percent < 1 ? "less than 1" : String(Math.round(percent));
+  card.append(element("p", "note", `${share} % of this input's symbols are unknown to the model`));
+}
+
+function showOutput(input, output, index) {
   const card = element("article");
-  if (typeof input === "string") card.append(element("p", "input", input));
+  card.setAttribute("aria-label", `answer ${index + 1}`);
+  if (typeof input === "string") card.append(element("p", "input", input || "(an empty line)"));
   if (output.error !== undefined) {
     card.append(element("p", "error", output.error));
   } else if (output.hypotheses) {
@@ -104,11 +124,26 @@ function showOutput(input, output) {
   } else {
     card.append(element("p", "output", JSON.stringify(output)));
   }
+  showUnknown(card, output.unknown_percent);
   place("outputs").append(card);
+}
+
+// A reason that people can read, whatever came back.
+async function asked(path, options) {
+  let reply;
+  try {
+    reply = await fetch(path, options);
+  } catch {
+    throw new Error("the server does not answer: seqtrain-serve has ended, or cannot be reached");
+  }
+  const said = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Error(said.error || `the server refused this (status ${reply.status})`);
+  return said;
 }
 
 async function answer(event) {
   event.preventDefault();
+  if (about === null || place("send").disabled) return;
   let inputs;
   try {
     inputs = readInputs(place("input").value);
@@ -119,24 +154,23 @@ async function answer(event) {
   const request = { inputs };
   if (about.generates) {
     request.beam = Number(place("beam").value) || about.beam;
-    request.nbest = Math.min(Number(place("nbest").value) || 1, request.beam);
+    request.nbest = Number(place("nbest").value) || 1;
   } else {
     request.pictures = true;
   }
   place("send").disabled = true;
   say("working ...");
   try {
-    const reply = await fetch("/api/answer", {
+    const said = await asked("/api/answer", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(request),
     });
-    const said = await reply.json();
-    if (!reply.ok) throw new Error(said.error);
     place("outputs").replaceChildren();
-    said.outputs.forEach((output, index) => showOutput(inputs[index], output));
+    said.outputs.forEach((output, index) => showOutput(inputs[index], output, index));
     say(`answered in ${said.seconds} s`);
   } catch (error) {
+    place("outputs").replaceChildren(); // they belong to another input
     say(error.message, true);
   } finally {
     place("send").disabled = false;
@@ -144,8 +178,12 @@ async function answer(event) {
 }
 
 async function start() {
-  const reply = await fetch("/api/model");
-  about = await reply.json();
+  place("form").addEventListener("submit", answer);
+  place("input").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) answer(event);
+  });
+  about = await asked("/api/model");
+  document.title = `Try ${about.run}: ${about.task}`;
   place("about").textContent = `${about.model} for ${about.task}, ${about.run} ${about.checkpoint}`;
   place("hint").textContent = `${about.hint} At most ${about.max_inputs} inputs at once.`;
   place("search").hidden = !about.generates;
@@ -153,8 +191,8 @@ async function start() {
   place("example").hidden = !about.example;
   place("example").addEventListener("click", () => {
     place("input").value = about.example;
+    place("input").focus();
   });
-  place("form").addEventListener("submit", answer);
 }
 
 start().catch((error) => say(error.message, true));

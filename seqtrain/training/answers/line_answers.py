@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from seqtrain.data.dataset_part import DatasetPart
 from seqtrain.errors import DataError, NumericError
 from seqtrain.generation.base import Hypothesis
+from seqtrain.models.base import EncoderDecoderModel
 from seqtrain.tasks.line_demands import inference_dataset
 from seqtrain.training.answers.limited_dataset import with_limits
 from seqtrain.training.evaluator import Evaluator
 
 MAX_LINE_BYTES = 1 << 20
 """Longer lines are refused: one of them could take all memory."""
+
+
+NOTHING = Hypothesis(tokens=[], score=0.0, token_scores=[])
+"""Said to a blank line; nothing was searched, so nothing has a probability."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,19 @@ class Answer:
 def answer_lines(evaluator: Evaluator, lines: Sequence[str], first_number: int) -> list[Answer]:
     """Returns an answer to each line.
 
+    To a blank line, which says nothing, the answer of a model that reads a source is empty too; a
+    language model begins a text.
+
     Args:
         evaluator: Its task reads the lines.
         lines: They are searched together.
         first_number: Of the first line: what is drawn for a line depends on its number alone.
     """
     answers = [Answer([], _unusable(line)) for line in lines]
-    good = [index for index, answer in enumerate(answers) if not answer.error]
+    if isinstance(evaluator.model, EncoderDecoderModel):
+        for index in (index for index, line in enumerate(lines) if not line.strip()):
+            answers[index] = Answer([NOTHING])
+    good = [i for i, answer in enumerate(answers) if not (answer.error or answer.hypotheses)]
     for index, answer in _answers(evaluator, lines, first_number, good).items():
         answers[index] = answer
     return answers

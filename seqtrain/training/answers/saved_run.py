@@ -48,7 +48,7 @@ def require_same_symbols(trained: Task, task: Task, path: str) -> None:
     if difference:
         raise DataError(
             f"{path} has another vocabulary or tokenizer than the model was trained with, at "
-            f"{difference}. Name the data of the training, or give text with input=."
+            f"{difference}. Name the data of the training with data=, or give text with input=."
         )
 
 

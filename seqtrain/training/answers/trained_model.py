@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from seqtrain.checkpoint.load import applying, read_checkpoint, resolve
+from seqtrain.checkpoint.load import applying, read_named
 from seqtrain.checkpoint.weights import WEIGHT_PARTS, usable_weights
 from seqtrain.criteria.base import Criterion
 from seqtrain.errors import ConfigError
@@ -29,18 +29,21 @@ class TrainedModel:
     """The checkpoint."""
 
 
-def read_trained(path: str | Path, device: torch.device, data: str = "") -> TrainedModel:
+def read_trained(
+    path: str | Path, device: torch.device, data: str = "", key: str = "checkpoint"
+) -> TrainedModel:
     """Reads a checkpoint, with the average of the weights if the run keeps one.
 
     Args:
         path: Run directory (its best checkpoint), folder of checkpoints, or one checkpoint.
         device: Where the model is used.
         data: Folder of the splits, in the place of the run's own.
+        key: Setting that named the path, for messages.
 
     Raises:
         CheckpointError: It cannot be read.
     """
-    loaded = read_checkpoint(resolve(Path(path)), names=("config", "task", *WEIGHT_PARTS))
+    loaded = read_named(Path(path), key, names=("config", "task", *WEIGHT_PARTS))
     config, task = read_run(loaded)
     if data:
         config = replace(config, task=replace(config.task, data=data))

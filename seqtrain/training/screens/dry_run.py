@@ -15,6 +15,7 @@ from seqtrain.tasks.base import Task
 from seqtrain.training.build import Run
 from seqtrain.training.run_config import RunConfig
 from seqtrain.training.screens.first_screen import run_lines, screen
+from seqtrain.training.screens.held_parts import Place
 from seqtrain.training.screens.planned_end import planned_updates
 from seqtrain.training.screens.predicted_memory import free_memory, predict_memory, size
 from seqtrain.training.screens.time_text import duration
@@ -48,12 +49,15 @@ def dry_run(
             for line in screen(label, *lines):
                 print(line, flush=True)  # noqa: T201 # a dry run has no log
 
-    predicted, free = predict_memory(config, task.context), free_memory(device)
+    place = Place(collectives.rank, collectives.world_size)
+    predicted, free = predict_memory(config, task.context, place), free_memory(device)
     if predicted is None:
         say("memory", "not predicted: this model cannot be built without its values")
     else:
-        say("memory", f"{predicted.line()}, without what a batch needs; {size(free)} are free")
-        is_too_much = 0 < free < predicted.total and not config.distributed.is_spread
+        each = f"first of {place.world_size} processes: " if place.world_size > 1 else ""
+        memory = f"{each}{predicted.line()}, without what a batch needs; {size(free)} are free"
+        say("memory", memory)
+        is_too_much = 0 < free < predicted.total
         if collectives.any(is_too_much):  # so that no process waits for another
             raise MachineError(
                 f"The run needs {size(predicted.total)} for its weights, gradients and copies of "

@@ -7,7 +7,9 @@ from seqtrain.lr_schedulers.base import LRScheduler
 from seqtrain.training.batch_statistics import batch_norm_note
 from seqtrain.training.build import Run
 from seqtrain.training.lr_scaling import lr_scaling_note
+from seqtrain.training.screens.ends import endless_note
 from seqtrain.training.screens.planned_end import planned_end
+from seqtrain.training.screens.unread_settings import unread_settings_note
 from seqtrain.training.train_loop import TrainLoop
 
 LABEL_WIDTH = 11
@@ -23,15 +25,15 @@ def run_lines(run: Run) -> list[tuple[str, list[str]]]:
     """Returns what is trained, on what and for how long, as labels with lines."""
     trainer, config = run.trainer, run.config
     ranks = ""
-    if run.collectives.world_size > 1:
-        count = f"{run.collectives.world_size} processes"
+    if not run.collectives.is_alone:
+        count = f"{run.collectives.world_size} process{'es' * (run.collectives.world_size > 1)}"
         ranks = ", ".join(["", count, *config.distributed.words()])
     threads = torch.get_num_threads()
     device = f"{trainer.device}, {config.precision.dtype}, {threads} thread{'s'[: threads > 1]}"
     rate = f"{config.optimizer.name}, lr {config.optimizer.lr:g}, {config.lr_scheduler.name}"
     return [
         ("device", [device + ranks]),
-        ("data", run.task.describe()),
+        ("data", [*run.task.describe(), *unread_settings_note(run.task)]),
         ("batches", run.iterator.summary().lines()),
         ("model", [*parameter_lines(trainer.model), *batch_norm_note(trainer.model)]),
         ("optimizer", [
@@ -39,7 +41,11 @@ def run_lines(run: Run) -> list[tuple[str, list[str]]]:
             *lr_scaling_note(config, run.num_shares),
             *(groups if len(groups := trainer.optimizer.group_lines()) > 1 else []),
         ]),
-        ("training", [planned_end(run), *warm_up_note(trainer.lr_scheduler)]),
+        ("training", [
+            planned_end(run),
+            *endless_note(config),
+            *warm_up_note(trainer.lr_scheduler),
+        ]),
     ]  # fmt: skip
 
 

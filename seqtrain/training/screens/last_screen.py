@@ -1,10 +1,15 @@
 """How a run ended, and the commands to go on with."""
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from seqtrain.checkpoint.load import resolve
+from seqtrain.errors import CheckpointError
+from seqtrain.files import as_typed
 from seqtrain.tasks.base import TASKS, Task
 from seqtrain.training.run_config import RunConfig
 from seqtrain.training.train_loop import TrainResult
@@ -20,17 +25,17 @@ def last_screen(run_dir: Path, result: TrainResult, config: RunConfig) -> list[s
             f"stopped by a signal after update {result.num_updates}; everything is saved. "
             "The same command continues."
         ]
-    lines = [f"finished after {result.num_updates} updates"]
+    lines = [result.ended or f"finished after {result.num_updates} updates"]
     if result.best_checkpoint is not None and result.best_metric is not None:
         best = f"best {config.checkpoint.best_metric} {result.best_metric:.4f}"
-        lines.append(f"{best} in {result.best_checkpoint}")
+        lines.append(f"{best} in {as_typed(result.best_checkpoint)}")
     if result.test:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in result.test.items())
-        lines.append(f"test: {scores} (in {run_dir / 'test_metrics.json'})")
+        lines.append(f"test: {scores} (in {as_typed(run_dir) / 'test_metrics.json'})")
     return [
         *lines,
-        "go on with:",
-        *(f"  {line}" for line in next_commands(run_dir, config, result)),
+        f"in the folder {Path.cwd()} go on with:",
+        *(f"  {line}" for line in next_commands(as_typed(run_dir), config, result)),
     ]
 
 
@@ -39,17 +44,29 @@ def next_commands(run_dir: Path, config: RunConfig, result: TrainResult) -> list
     checkpoint = setting("checkpoint", str(run_dir))
     # Code is never imported because a checkpoint says so.
     plugins = [setting("plugins", config.plugins)] if config.plugins else []
-    split = "split=test" if result.test else "split=valid"
+    split = ["split=test" if result.test else "split=valid", *_data_from_here(run_dir, config)]
     cls: type[Task] = TASKS.get(config.task.name).cls
-    commands = [["seqtrain-evaluate", checkpoint, split, *plugins]]
+    commands = [["seqtrain-evaluate", checkpoint, *split, *plugins]]
     if cls.build_generator is not Task.build_generator or cls.predict is not Task.predict:
-        commands.append(["seqtrain-generate", checkpoint, split, *plugins])
+        commands.append(["seqtrain-generate", checkpoint, *split, *plugins])
         commands.append(["seqtrain-serve", checkpoint, *plugins])
     report = ["seqtrain-report", setting("runs", str(run_dir))]
     out = setting("out", f"{run_dir}-exported")
     export = ["seqtrain-export", checkpoint, "format=safetensors", out, *plugins]
     commands += [report, ["seqtrain-info", checkpoint], export]
     return [" ".join(words) for words in commands]
+
+
+def _data_from_here(run_dir: Path, config: RunConfig) -> list[str]:
+    """Returns the setting of the data where the checkpoint knows it by another path.
+
+    That is so where it was written by a command in another folder.
+    """
+    with suppress(CheckpointError, OSError, ValueError, KeyError, TypeError):
+        recorded = json.loads((resolve(run_dir) / "config.json").read_text())["task"]["data"]
+        if config.task.data and recorded != config.task.data:
+            return [setting("data", config.task.data)]
+    return []
 
 
 def setting(key: str, value: str | Sequence[str]) -> str:

@@ -1,9 +1,17 @@
+from pathlib import Path
+
+import pytest
+from toy_run import toy_config, write_toy_text
+
 from seqtrain.lr_schedulers.fixed import Fixed, FixedConfig
 from seqtrain.lr_schedulers.inverse_sqrt import InverseSqrt, InverseSqrtConfig
 from seqtrain.lr_schedulers.reduce_lr_on_plateau import (
     ReduceLROnPlateau,
     ReduceLROnPlateauConfig,
 )
+from seqtrain.pipeline import train
+from seqtrain.plugins import load_plugins
+from seqtrain.tasks.base import TASKS
 from seqtrain.training.screens.first_screen import warm_up_note
 
 
@@ -23,3 +31,17 @@ def test_a_warm_up_within_the_run_needs_no_word() -> None:
 def test_a_schedule_with_a_state_is_not_asked_about_the_future() -> None:
     config = ReduceLROnPlateauConfig(warmup_updates=100)
     assert warm_up_note(ReduceLROnPlateau(config, peak_lr=1e-3, total_updates=60)) == []
+
+
+def test_the_screen_has_notes_on_a_run_without_an_end_and_on_settings_that_are_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_plugins([])
+    text = write_toy_text(tmp_path / "text", num_train=8, num_valid=2)
+    config = toy_config(text, tmp_path / "run", optimization={"max_epoch": 0}, dry_run=True)
+    TASKS.get("translation").cls.prepare(TASKS.parse(config["task"]), tmp_path / "data", 1)
+    config["task"]["data"] = str(tmp_path / "data")
+    train(config)
+    screen = capsys.readouterr().out
+    assert "note: task.train, task.valid and task.test are not used: " in screen
+    assert "note: it trains until it is interrupted" in screen

@@ -2,10 +2,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_run import toy_config
 
+from seqtrain.checkpoint.commit import write_checkpoint
 from seqtrain.plugins import load_plugins
 from seqtrain.training.run_config import RunConfig
 from seqtrain.training.screens.last_screen import last_screen, next_commands, setting
@@ -83,3 +85,43 @@ def test_the_last_screen_tells_the_best_checkpoint_and_the_test(tmp_path: Path) 
 def test_a_run_that_was_stopped_says_how_it_continues(tmp_path: Path) -> None:
     (line,) = last_screen(tmp_path, result(signal=2), config(tmp_path))
     assert line.endswith("The same command continues.")
+
+
+def test_a_run_that_had_ended_before_is_not_said_to_have_finished(tmp_path: Path) -> None:
+    line, *_ = last_screen(tmp_path, result(ended="This run has ended."), config(tmp_path))
+    assert line == "This run has ended."
+
+
+def test_paths_are_those_that_one_types_in_the_folder_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    best = here / "runs/a/checkpoints/step-0000000024"
+    ended = result(best_metric=1.5, best_checkpoint=best, test={"loss": 2.0})
+    lines = last_screen(here / "runs/a", ended, config(here / "runs/a"))
+    assert lines[1:5] == [
+        "best valid_loss 1.5000 in runs/a/checkpoints/step-0000000024",
+        "test: loss 2 (in runs/a/test_metrics.json)",
+        f"in the folder {here} go on with:",
+        "  seqtrain-evaluate checkpoint=runs/a split=test",
+    ]
+    assert lines[-1].endswith(" out=runs/a-exported")
+    beside = tmp_path / "runs/a"
+    lines = last_screen(beside, ended, config(beside))
+    assert f"  seqtrain-evaluate checkpoint={beside} split=test" in lines
+    lines = last_screen(Path("../runs/a"), ended, config(beside))
+    assert "  seqtrain-evaluate checkpoint=../runs/a split=test" in lines
+
+
+def test_data_that_the_checkpoint_knows_by_another_path_is_named(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    recorded = config(run_dir, task={"data": "../data"}).to_container()
+    write_checkpoint(run_dir / "checkpoints", 24, {"config": recorded}, {})
+    for data, named in (("../data", None), ("my data", "my data")):
+        run = config(run_dir, task={"data": data})
+        evaluate, generate, *others = next_commands(run_dir, run, result())
+        for command in (evaluate, generate):
+            assert read_back(command.partition(" ")[2]).get("data") == named
+        assert all("data=" not in command for command in others)
