@@ -23,6 +23,7 @@ from seqtrain.distributed.open_files import allow_connections
 from seqtrain.distributed.orphans import end_with_launcher
 from seqtrain.distributed.strategy_config import StrategyConfig
 from seqtrain.errors import ConfigError, DistributedError
+from seqtrain.option_checks import require_range
 
 BACKENDS = ("gloo", "nccl")
 
@@ -72,10 +73,7 @@ class DistributedConfig(StrategyConfig):
                 "distributed.deterministic_elastic=true adds gradients itself and whole: it needs "
                 "strategy=ddp without tensor_parallel, compress_gradients and static_graph."
             )
-        if self.num_processes < 1:
-            raise ConfigError(
-                f"distributed.num_processes must be at least 1, got {self.num_processes}."
-            )
+        require_range("distributed.num_processes", self.num_processes, least=1)
         if self.backend and self.backend not in BACKENDS:
             raise ConfigError(
                 f"distributed.backend must be one of {', '.join(BACKENDS)}, or empty to choose by "
@@ -87,11 +85,7 @@ class DistributedConfig(StrategyConfig):
                 "distributed.timeout_seconds must be positive and at most a year, "
                 f"got {self.timeout_seconds}."
             )
-        if self.check_interval_updates < 0:
-            raise ConfigError(
-                "distributed.check_interval_updates must not be negative, "
-                f"got {self.check_interval_updates}."
-            )
+        require_range("distributed.check_interval_updates", self.check_interval_updates, least=0)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_choice, require_range
 
 STRATEGIES = ("ddp", "fsdp")
 OF_PLAIN_DDP = ("bucket_cap_mb", "static_graph", "compress_gradients", "shard_optimizer")
@@ -51,28 +52,11 @@ class StrategyConfig:
     the number of processes. For models that say how: transformer, transformer_lm."""
 
     def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            raise ConfigError(
-                f"distributed.strategy must be one of {', '.join(STRATEGIES)}, "
-                f"got {self.strategy!r}."
-            )
-        if self.bucket_cap_mb < 1:
-            raise ConfigError(
-                f"distributed.bucket_cap_mb must be at least 1, got {self.bucket_cap_mb}."
-            )
-        if self.compress_gradients not in ("", "bf16"):
-            raise ConfigError(
-                "distributed.compress_gradients must be bf16 or empty, "
-                f"got {self.compress_gradients!r}."
-            )
-        if self.gather_dtype not in ("fp32", "bf16"):
-            raise ConfigError(
-                f"distributed.gather_dtype must be fp32 or bf16, got {self.gather_dtype!r}."
-            )
-        if self.tensor_parallel < 1:
-            raise ConfigError(
-                f"distributed.tensor_parallel must be at least 1, got {self.tensor_parallel}."
-            )
+        require_choice("distributed.strategy", self.strategy, STRATEGIES)
+        require_range("distributed.bucket_cap_mb", self.bucket_cap_mb, least=1)
+        require_choice("distributed.compress_gradients", self.compress_gradients, ("", "bf16"))
+        require_choice("distributed.gather_dtype", self.gather_dtype, ("fp32", "bf16"))
+        require_range("distributed.tensor_parallel", self.tensor_parallel, least=1)
         self._refuse_idle_settings()
 
     @property

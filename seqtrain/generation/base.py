@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from seqtrain.batch import Batch
 from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_choice, require_fields, require_range
 
 LIMITING_LENGTHS = "limiting_lengths"
 """In a batch's extras: lengths to be taken for those of the sources in max_len_a * length."""
@@ -92,21 +93,13 @@ class GenerationConfig:
     last one, which is -1."""
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ConfigError(f"generation.beam must be at least 1, got {self.beam}.")
+        require_range("generation.beam", self.beam, least=1)
         if self.nbest < 1 or (self.nbest > self.beam and not self.mbr_samples):
             raise ConfigError(
                 f"generation.nbest must be 1 to generation.beam ({self.beam}), got {self.nbest}."
             )
-        if self.prefix_size < 0:
-            raise ConfigError(
-                f"generation.prefix_size must not be negative, got {self.prefix_size}."
-            )
-        if self.fairseq_max_tokens < 0:
-            raise ConfigError(
-                "generation.fairseq_max_tokens must not be negative, "
-                f"got {self.fairseq_max_tokens}."
-            )
+        require_range("generation.prefix_size", self.prefix_size, least=0)
+        require_range("generation.fairseq_max_tokens", self.fairseq_max_tokens, least=0)
         self._check_sampling()
         self._check_kinds()
         if self.diverse_beam_groups < 0 or self.beam % max(self.diverse_beam_groups, 1):
@@ -117,11 +110,7 @@ class GenerationConfig:
         if self.max_len_a < 0 or self.max_len_b < 0 or self.min_len < 0:
             raise ConfigError("generation.max_len_a, max_len_b and min_len must not be negative.")
         self._check_numbers()
-        if self.no_repeat_ngram_size < 0:
-            raise ConfigError(
-                "generation.no_repeat_ngram_size must not be negative, "
-                f"got {self.no_repeat_ngram_size}."
-            )
+        require_range("generation.no_repeat_ngram_size", self.no_repeat_ngram_size, least=0)
 
     def _check_numbers(self) -> None:
         for name in ("temperature", "lenpen", "unkpen"):
@@ -129,8 +118,7 @@ class GenerationConfig:
                 raise ConfigError(
                     f"generation.{name} must be a finite number, got {getattr(self, name)}."
                 )
-        if self.temperature <= 0:
-            raise ConfigError(f"generation.temperature must be above 0, got {self.temperature}.")
+        require_range("generation.temperature", self.temperature, above=0)
 
     def _check_kinds(self) -> None:
         chosen = [
@@ -149,11 +137,7 @@ class GenerationConfig:
             ("mbr_scorer", UTILITIES),
             ("print_alignment", ALIGNMENTS),
         ):
-            if getattr(self, name) not in choices:
-                names = ", ".join(choice or "empty" for choice in choices)
-                raise ConfigError(
-                    f"generation.{name} must be one of {names}, got {getattr(self, name)!r}."
-                )
+            require_choice(f"generation.{name}", getattr(self, name), choices)
         if self.forced_prefix and self.prefix_size:
             raise ConfigError(
                 "generation.forced_prefix and generation.prefix_size exclude each other: leave one "
@@ -167,10 +151,7 @@ class GenerationConfig:
             )
 
     def _check_contrastive_search(self) -> None:
-        if not 0.0 <= self.contrastive_alpha <= 1.0:
-            raise ConfigError(
-                f"generation.contrastive_alpha must be from 0 to 1, got {self.contrastive_alpha}."
-            )
+        require_range("generation.contrastive_alpha", self.contrastive_alpha, least=0, most=1)
         if self.contrastive_alpha and self.sampling_topk < 1:
             raise ConfigError(
                 "generation.contrastive_alpha needs generation.sampling_topk, the number of "
@@ -196,20 +177,9 @@ class GenerationConfig:
                     f"generation.{name} has no meaning without generation.sampling=true. Leave it "
                     "out, or sample."
                 )
-        if self.sampling_topk < 0:
-            raise ConfigError(
-                f"generation.sampling_topk must not be negative, got {self.sampling_topk}."
-            )
-        for name in ("sampling_topp", "sampling_typicalp"):
-            if not 0.0 < getattr(self, name) <= 1.0:
-                raise ConfigError(
-                    f"generation.{name} must be above 0 and at most 1, got {getattr(self, name)}."
-                )
-        if not 0.0 <= self.sampling_minp < 1.0:
-            raise ConfigError(
-                "generation.sampling_minp must be at least 0 and below 1, "
-                f"got {self.sampling_minp}."
-            )
+        require_range("generation.sampling_topk", self.sampling_topk, least=0)
+        require_fields("generation", self, "sampling_topp", "sampling_typicalp", above=0, most=1)
+        require_range("generation.sampling_minp", self.sampling_minp, least=0, below=1)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from seqtrain.interop.export_huggingface import write_huggingface
 from seqtrain.interop.export_onnx import write_onnx
 from seqtrain.interop.export_safetensors import write_safetensors
 from seqtrain.interop.export_torch import write_torch_export
+from seqtrain.option_checks import require_choice
 from seqtrain.pipeline import Pipeline, load
 
 FORMATS: dict[str, Callable[[Pipeline, Path], list[str]]] = {
@@ -73,8 +74,7 @@ def export(request: ExportRequest) -> list[str]:
 
 
 def _writer(request: ExportRequest) -> Callable[[Pipeline, Path], list[str]]:
-    if request.format not in FORMATS:
-        raise ConfigError(f"format must be one of {', '.join(FORMATS)}, got {request.format!r}.")
+    require_choice("format", request.format, FORMATS)
     if request.format == "ctranslate2":
         check_quantization(request.quantization)
         return partial(write_ctranslate2, quantization=request.quantization)

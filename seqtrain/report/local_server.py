@@ -14,8 +14,9 @@ from typing import Any
 
 from typing_extensions import override
 
-from seqtrain.errors import ConfigError, MachineError
+from seqtrain.errors import MachineError
 from seqtrain.finite_json import finite_json
+from seqtrain.option_checks import require_range
 
 LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 1 << 20
@@ -82,8 +83,7 @@ class LocalServer(ThreadingHTTPServer):
     request_queue_size = 16
 
     def __init__(self, host: str, port: int, answer: Answer) -> None:
-        if not 0 <= port <= 65_535:
-            raise ConfigError(f"port must be 0 to 65535, got {port}.")
+        require_range("port", port, least=0, most=65535)
         self.answer = answer
         self.host = host
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fnmatch
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from seqtrain.models.base import MODELS
 from seqtrain.optim.averaging import AveragingConfig
 from seqtrain.optim.base import OPTIMIZERS
 from seqtrain.optim.precision import PrecisionConfig
+from seqtrain.option_checks import require_choice, require_fields, require_range
 from seqtrain.registry import ComponentConfig, Registry
 from seqtrain.tasks.base import TASKS
 from seqtrain.training.callbacks.base import CALLBACKS
@@ -62,10 +62,7 @@ class OptimizationConfig:
     their batch."""
 
     def __post_init__(self) -> None:
-        if self.update_freq < 1:
-            raise ConfigError(
-                f"optimization.update_freq must be at least 1, got {self.update_freq}."
-            )
+        require_range("optimization.update_freq", self.update_freq, least=1)
         if self.micro_batches_per_update < 0 or (
             self.micro_batches_per_update and self.update_freq > 1
         ):
@@ -78,19 +75,10 @@ class OptimizationConfig:
             raise ConfigError(
                 "optimization.max_update, max_epoch and stop_time_hours must not be negative."
             )
-        if self.lr_reference_batch < 0:
-            raise ConfigError(
-                "optimization.lr_reference_batch must not be negative, "
-                f"got {self.lr_reference_batch}."
-            )
-        if self.clip_norm < 0:
-            raise ConfigError(f"optimization.clip_norm must not be negative, got {self.clip_norm}.")
-        for name in ("clip_value", "grad_noise", "grad_noise_decay"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                raise ConfigError(
-                    f"optimization.{name} must be finite and not negative, got {value}."
-                )
+        require_range("optimization.lr_reference_batch", self.lr_reference_batch, least=0)
+        require_range("optimization.clip_norm", self.clip_norm, least=0)
+        changes = ("clip_value", "grad_noise", "grad_noise_decay")
+        require_fields("optimization", self, *changes, least=0)
 
 
 @dataclass(kw_only=True)
@@ -154,8 +142,7 @@ class CheckpointConfig:
                 f"checkpoint.keep_last must be at least 2, got {self.keep_last}: with one, a "
                 "damaged checkpoint would be the end of the run."
             )
-        if self.keep_best < 1:
-            raise ConfigError(f"checkpoint.keep_best must be at least 1, got {self.keep_best}.")
+        require_range("checkpoint.keep_best", self.keep_best, least=1)
         if self.keep_every < 0 or self.max_failed_saves < 1:
             raise ConfigError(
                 "checkpoint.keep_every must not be negative and max_failed_saves at least 1, got "
@@ -173,10 +160,8 @@ class LoggingConfig:
     """Validation examples whose outputs log_writer=samples keeps at each validation; 0 for none."""
 
     def __post_init__(self) -> None:
-        if self.interval < 1:
-            raise ConfigError(f"logging.interval must be at least 1, got {self.interval}.")
-        if self.samples < 0:
-            raise ConfigError(f"logging.samples must not be negative, got {self.samples}.")
+        require_range("logging.interval", self.interval, least=1)
+        require_range("logging.samples", self.samples, least=0)
 
 
 @dataclass(kw_only=True)
@@ -218,8 +203,7 @@ class RunConfig:
     log_writer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ConfigError(f"device must be auto, cpu or cuda, got {self.device!r}.")
+        require_choice("device", self.device, ("auto", "cpu", "cuda"))
         if not self.run_dir:
             raise ConfigError("run_dir must name a folder.")
 

@@ -48,7 +48,7 @@ MISTAKES = [
     ("optimizer.lr=-1", "optimizer.lr must be positive, got -1.0"),
     ("dataset.max_tokens=-1", "dataset.max_tokens must not be negative, got -1"),
     ("seed=${oc.env:SEQTRAIN_NO_SUCH}", "seed: "),
-    ("device=tpu", "device must be auto, cpu or cuda, got 'tpu'"),
+    ("device=tpu", "device must be one of auto, cpu, cuda, got 'tpu'"),
     # Grammar.
     ("optimizer=[adam", "Quote the whole argument for the shell"),
     ("run_dir=/a=b", """'run_dir="/a=b"'"""),

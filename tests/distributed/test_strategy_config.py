@@ -17,7 +17,7 @@ from seqtrain.training.spread import data_rank
     [
         ({"strategy": "slowmo"}, "distributed.strategy must be one of ddp, fsdp, got 'slowmo'"),
         ({"bucket_cap_mb": 0}, "distributed.bucket_cap_mb must be at least 1"),
-        ({"compress_gradients": "fp16"}, "distributed.compress_gradients must be bf16 or empty"),
+        ({"compress_gradients": "fp16"}, "distributed.compress_gradients must be one of empty, bf"),
         ({"gather_dtype": "fp16", "strategy": "fsdp"}, "distributed.gather_dtype must be"),
         ({"gather_dtype": "bf16"}, "distributed.gather_dtype needs distributed.strategy=fsdp"),
         ({"cpu_offload": True}, "distributed.cpu_offload needs distributed.strategy=fsdp"),

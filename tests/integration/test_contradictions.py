@@ -13,7 +13,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"model": {"name": "transformer_lm"}}, "model=transformer_lm reads other inputs. For"),
     (
         {"model": {"name": "transformer_encoder"}},
-        "For task=translation write model=lstm or model=lstm_input_feeding or model=transformer.",
+        "For task=translation write model=lstm or model=lstm_input_feeding or",
     ),
     ({"validation": {"test_split": "nope"}}, "validation.test_split names 'nope'"),
     ({"generation": {"lm_weight": 0.5}}, "give it to seqtrain-generate"),

@@ -137,5 +137,5 @@ def test_a_place_to_listen_that_there_is_not_is_named(server: LocalServer) -> No
         LocalServer("127.0.0.1", port, echo)
     with pytest.raises(MachineError, match="Cannot listen on nowhere.invalid"):
         LocalServer("nowhere.invalid", 0, echo)
-    with pytest.raises(ConfigError, match="port must be 0 to 65535, got 70000"):
+    with pytest.raises(ConfigError, match="port must be from 0 to 65535, got 70000"):
         LocalServer("127.0.0.1", 70_000, echo)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing_extensions import override
 
 from seqtrain.data.tokenizers.base import Tokenizer, TokenizerConfig, register_tokenizer
-from seqtrain.errors import ConfigError
+from seqtrain.option_checks import require_choice
 
 JOINS = ("none", "sentencepiece", "subword_nmt", "letter")
 
@@ -20,10 +20,7 @@ class PiecesConfig(TokenizerConfig):
     goes on), or letter ("|" is between words)."""
 
     def __post_init__(self) -> None:
-        if self.join not in JOINS:
-            raise ConfigError(
-                f"task.tokenizer_options.join must be one of {', '.join(JOINS)}, got {self.join!r}."
-            )
+        require_choice("task.tokenizer_options.join", self.join, JOINS)
 
 
 @register_tokenizer("pieces", config=PiecesConfig)

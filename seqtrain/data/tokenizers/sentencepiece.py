@@ -19,6 +19,7 @@ from seqtrain.data.tokenizers.base import (
     register_tokenizer,
 )
 from seqtrain.errors import CheckpointError, ConfigError, DataError, MachineError
+from seqtrain.option_checks import require_choice, require_range
 
 MODEL_TYPES = ("unigram", "bpe")
 
@@ -41,16 +42,10 @@ class SentencePieceConfig(TokenizerConfig):
             raise ConfigError(
                 f"task.vocab_size must be at least 8 for sentencepiece, got {self.vocab_size}."
             )
-        if self.model_type not in MODEL_TYPES:
-            raise ConfigError(
-                f"task.tokenizer_options.model_type must be one of {', '.join(MODEL_TYPES)}, "
-                f"got {self.model_type!r}."
-            )
-        if not 0.9 <= self.character_coverage <= 1.0:
-            raise ConfigError(
-                "task.tokenizer_options.character_coverage must be 0.9 to 1, got "
-                f"{self.character_coverage}."
-            )
+        require_choice("task.tokenizer_options.model_type", self.model_type, MODEL_TYPES)
+        require_range(
+            "task.tokenizer_options.character_coverage", self.character_coverage, least=0.9, most=1
+        )
 
 
 @register_tokenizer("sentencepiece", config=SentencePieceConfig)

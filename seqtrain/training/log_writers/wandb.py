@@ -8,7 +8,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from seqtrain.errors import CheckpointError, ConfigError, MachineError
+from seqtrain.errors import CheckpointError, MachineError
+from seqtrain.option_checks import require_choice
 from seqtrain.training.log_writers.base import LogWriter, LogWriterConfig, register_log_writer
 from seqtrain.training.log_writers.row import shortened
 from seqtrain.training.log_writers.run_settings import run_settings
@@ -31,10 +32,7 @@ class WandbConfig(LogWriterConfig):
     the variable WANDB_MODE says, else online."""
 
     def __post_init__(self) -> None:
-        if self.mode not in _MODES:
-            raise ConfigError(
-                f"log_writer.wandb.mode must be online, offline or disabled, got {self.mode!r}."
-            )
+        require_choice("log_writer.wandb.mode", self.mode, _MODES)
 
 
 @register_log_writer("wandb", config=WandbConfig)
