@@ -24,15 +24,17 @@ def first_screen(loop: TrainLoop) -> list[str]:
 def run_lines(run: Run) -> list[tuple[str, list[str]]]:
     """Returns what is trained, on what and for how long, as labels with lines."""
     trainer, config = run.trainer, run.config
-    ranks = ""
-    if not run.collectives.is_alone:
+    ranks, idle = "", list[str]()
+    if run.collectives.is_alone:
+        idle = idle_strategy_note(config.distributed.words())
+    else:
         count = f"{run.collectives.world_size} process{'es' * (run.collectives.world_size > 1)}"
         ranks = ", ".join(["", count, *config.distributed.words()])
     threads = torch.get_num_threads()
     device = f"{trainer.device}, {config.precision.dtype}, {threads} thread{'s'[: threads > 1]}"
     rate = f"{config.optimizer.name}, lr {config.optimizer.lr:g}, {config.lr_scheduler.name}"
     return [
-        ("device", [device + ranks]),
+        ("device", [device + ranks, *idle]),
         ("data", [*run.task.describe(), *unread_settings_note(run.task)]),
         ("batches", run.iterator.summary().lines()),
         ("model", [*parameter_lines(trainer.model), *batch_norm_note(trainer.model)]),
@@ -53,6 +55,16 @@ def screen(label: str, *lines: str) -> list[str]:
     """Returns lines with a label before the first one."""
     labels = [label, *[""] * len(lines)]
     return [f"{name:{LABEL_WIDTH}}{line}" for name, line in zip(labels, lines, strict=False)]
+
+
+def idle_strategy_note(words: list[str]) -> list[str]:
+    """Returns a line if a process that is alone was told how to divide its work."""
+    if not words:
+        return []
+    return [
+        f"note: {', '.join(words)}: not so in one process, which trains the plain model; "
+        "distributed.num_processes=N starts several, distributed.in_one_process=true uses it in one"
+    ]
 
 
 def parameter_lines(model: nn.Module) -> list[str]:

@@ -38,10 +38,12 @@ def test_the_screen_has_notes_on_a_run_without_an_end_and_on_settings_that_are_n
 ) -> None:
     load_plugins([])
     text = write_toy_text(tmp_path / "text", num_train=8, num_valid=2)
-    config = toy_config(text, tmp_path / "run", optimization={"max_epoch": 0}, dry_run=True)
+    sections = {"optimization": {"max_epoch": 0}, "distributed": {"strategy": "fsdp"}}
+    config = toy_config(text, tmp_path / "run", dry_run=True, **sections)
     TASKS.get("translation").cls.prepare(TASKS.parse(config["task"]), tmp_path / "data", 1)
     config["task"]["data"] = str(tmp_path / "data")
     train(config)
     screen = capsys.readouterr().out
     assert "note: task.train, task.valid and task.test are not used: " in screen
+    assert "note: fsdp: not so in one process, which trains the plain model" in screen
     assert "note: it trains until it is interrupted" in screen
