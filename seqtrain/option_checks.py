@@ -1,5 +1,6 @@
 """Checks of one option, whose messages name its key, what is allowed and the value."""
 
+import difflib
 import math
 from collections.abc import Collection
 
@@ -65,7 +66,10 @@ def require_fields(
 def require_choice(key: str, value: str, choices: Collection[str]) -> None:
     """Raises ConfigError unless a value is among the choices; an empty one is told as such."""
     names = ", ".join(choice or "empty" for choice in choices)
-    require(value in choices, key, repr(value), f"be one of {names}")
+    near = difflib.get_close_matches(value, choices, n=1)
+    hint = f". Did you mean {near[0]!r}?" if near else "."
+    if value not in choices:
+        raise ConfigError(f"{key} must be one of {names}, got {value!r}{hint}")
 
 
 def _bounds(

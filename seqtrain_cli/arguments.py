@@ -158,6 +158,8 @@ def _normalise(parsed: Override, list_keys: Collection[str]) -> str:
 
 def _explain_dashes(word: str, following: str) -> str:
     flag, _, value = word.lstrip("-").partition("=")
+    if flag in ("config", "config-file", "config-name"):
+        return f"{word!r} is not an option here: write experiment=NAME, or --config-dir=FOLDER too."
     if reason := INSTEAD.get(flag.replace("_", "-")):
         return f"{word!r} is not an option here: {reason}."
     key = KEYS.get(flag.replace("_", "-"), flag.replace("-", "_"))
@@ -174,9 +176,21 @@ def _explain_dashes(word: str, following: str) -> str:
 
 def _explain_bare_word(word: str, following: str) -> str:
     if "/" in word or Path(word).exists():
-        return f"{word!r} is a path without a key. Write KEY={word}; --help lists the keys."
+        return f"{word!r} is a path without a key. {_keyed(word)}; --help lists the keys."
     is_value = following and not following.startswith("-") and "=" not in following
     return f"{word!r} has no value. Write {word}={following if is_value else 'VALUE'}."
+
+
+def _keyed(path: str) -> str:
+    """Says what a path is given as, by what lies there."""
+    if path.endswith((".yaml", ".yml")):
+        return f"Write experiment={Path(path).stem}"
+    if Path(path, "checkpoints").is_dir():
+        others = "in seqtrain-train it is run_dir, in seqtrain-report runs"
+        return f"Write checkpoint={path} ({others})"
+    if Path(path, "card.json").is_file():
+        return f"Write task.data={path}"
+    return f"Write KEY={path}"
 
 
 def _quote(item: str) -> str:

@@ -46,7 +46,7 @@ def language_model(
 
 
 def denoising_model(folder: Path, tokenizer: str = "char") -> Pipeline:
-    """Returns a Transformer that mends spoilt toy text; it has symbols beside the vocabulary."""
+    """Returns a Transformer that mends corrupted toy text; it has symbols beside the vocabulary."""
     text = folder / "documents"
     if not text.exists():
         write_toy_documents(text)

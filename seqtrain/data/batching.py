@@ -134,16 +134,16 @@ def usable(
         DataError: There are such examples and `long_examples` is "refuse".
     """
     limits = [
-        ("source", 0, "max_source_positions", config.max_source_positions),
-        ("target", 1, "max_target_positions", config.max_target_positions),
-        *(("example", side, "max_tokens", config.max_tokens) for side in range(lengths.shape[1])),
+        ("source", lengths[:, 0:1], "max_source_positions", config.max_source_positions),
+        ("target", lengths[:, 1:2], "max_target_positions", config.max_target_positions),
+        ("example", lengths, "max_tokens", config.max_tokens),
     ]
     fits = np.ones(len(ids), dtype=np.bool_)
     found: list[Filtered] = []
-    for what, side, key, limit in limits:
-        if limit == 0 or side >= lengths.shape[1]:
+    for what, sides, key, limit in limits:
+        if limit == 0:
             continue
-        too_long = fits & (lengths[:, side] > limit)
+        too_long = fits & (sides > limit).any(axis=1)
         if too_long.any():
             action = "cut" if config.long_examples == CUT else "left out"
             entry = Filtered(f"{what} longer than dataset.{key}={limit}", action)

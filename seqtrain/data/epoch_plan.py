@@ -54,6 +54,8 @@ class BatchingSummary:
             more = ", ..." if entry.count > len(entry.first_ids) else ""
             article = "an" if entry.reason.startswith("e") else "a"
             text.append(f"{entry.action}: {entry.count} with {article} {entry.reason}: {ids}{more}")
+        if 2 * self.num_used < self.num_counted:
+            text.append("note: more than half of the examples are left out; raise the limits")
         return text
 
 

@@ -98,8 +98,8 @@ def other_kind(folder: Path, found: object, wanted: str) -> DataError:
     theirs, ours = TASKS_OF[str(found)], TASKS_OF[wanted]
     return DataError(
         f"{folder} was prepared for task={' or '.join(theirs)}, not for task={' or '.join(ours)}. "
-        f"Choose its task, or prepare a folder for yours: seqtrain-preprocess task={ours[0]} "
-        f"{RAW_DATA[wanted]} out=FOLDER."
+        f"Write task={theirs[0]} to train on it, or prepare a folder for yours: "
+        f"seqtrain-preprocess task={ours[0]} {RAW_DATA[wanted]} out=FOLDER."
     )
 
 

@@ -23,7 +23,7 @@ IN_WORDS = {
     "num_classes": "classes",
     "labels_per_position": "a label for each position",
     "look_back": "rows that are known",
-    "horizon": "rows to foretell",
+    "horizon": "rows to forecast",
     "num_channels": "channels of values",
 }
 """What fields of ModelContext mean, for messages."""

@@ -53,7 +53,7 @@ class DLinear(SeriesModel):
         return cls(config, context)
 
     @override
-    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+    def forecast(self, window: Tensor, time_features: Tensor | None) -> Tensor:
         trend = moving_average(window, self.kernel_size)
         return self.trend(trend) + self.remainder(window - trend)
 

@@ -58,7 +58,7 @@ class ITransformer(SeriesModel):
         return cls(config, context)
 
     @override
-    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+    def forecast(self, window: Tensor, time_features: Tensor | None) -> Tensor:
         num_channels, look_back = window.shape[1:]
         if time_features is not None:
             known = time_features[:, :look_back].transpose(1, 2).to(window.dtype)

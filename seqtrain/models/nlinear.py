@@ -43,5 +43,5 @@ class NLinear(SeriesModel):
         return cls(config, context)
 
     @override
-    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+    def forecast(self, window: Tensor, time_features: Tensor | None) -> Tensor:
         return self.linear(window)

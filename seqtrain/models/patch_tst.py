@@ -106,7 +106,7 @@ class PatchTST(SeriesModel):
         return cls(config, context)
 
     @override
-    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+    def forecast(self, window: Tensor, time_features: Tensor | None) -> Tensor:
         batch, channels, _ = window.shape
         padded = F.pad(window, (0, self.stride), mode="replicate")
         patches = padded.unfold(2, self.patch_size, self.stride).flatten(0, 1)

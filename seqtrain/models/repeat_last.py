@@ -46,7 +46,7 @@ class RepeatLast(SeriesModel):
         return cls(config, context)
 
     @override
-    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+    def forecast(self, window: Tensor, time_features: Tensor | None) -> Tensor:
         steps = torch.arange(self.context.horizon, device=window.device) % self.season
         repeated = window[:, :, window.size(2) - self.season :].index_select(2, steps)
         return repeated.repeat_interleave(self.num_outputs, dim=2) + self.nothing.sum()

@@ -1,4 +1,4 @@
-"""An LSTM over the rows of a series; its last state foretells all steps."""
+"""An LSTM over the rows of a series; its last state forecasts all steps."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -36,7 +36,7 @@ class SeriesLSTMConfig(ModelConfig):
 
 @register_model("series_lstm", config=SeriesLSTMConfig)
 class SeriesLSTM(SeriesModel):
-    """Hochreiter and Schmidhuber (1997) as an encoder; the steps are foretold together."""
+    """Hochreiter and Schmidhuber (1997) as an encoder; the steps are forecast together."""
 
     def __init__(self, config: SeriesLSTMConfig, context: ModelContext) -> None:
         super().__init__(context, config.window_norm)
@@ -54,7 +54,7 @@ class SeriesLSTM(SeriesModel):
         return cls(config, context)
 
     @override
-    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+    def forecast(self, window: Tensor, time_features: Tensor | None) -> Tensor:
         x = window.transpose(1, 2)
         if time_features is not None:
             x = torch.cat([x, time_features[:, : x.size(1)].to(x.dtype)], dim=2)

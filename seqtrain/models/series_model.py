@@ -13,7 +13,7 @@ from seqtrain.option_checks import require_choice, require_range
 
 
 class SeriesModel(Model):
-    """Base of models that foretell (or fill in) every channel of a series at once.
+    """Base of models that forecast (or fill in) every channel of a series at once.
 
     Args:
         context: Knows look_back, horizon and num_channels.
@@ -26,7 +26,7 @@ class SeriesModel(Model):
         self.context = context
         self.window_norm = window_norm
         self.num_outputs = max(context.num_quantiles, 1)
-        """Numbers that are foretold for each channel and step."""
+        """Numbers that are forecast for each channel and step."""
 
     @override
     def forward(  # type: ignore[override] # names the inputs that the base leaves open
@@ -43,17 +43,17 @@ class SeriesModel(Model):
             Values [batch, horizon, channels]; with quantiles [batch, horizon, channels, quantiles].
         """
         window, scale = normalize_window(values.transpose(1, 2), self.window_norm)
-        foretold = self.foretell(window, time_features)
-        foretold = foretold.unflatten(2, (self.context.horizon, self.num_outputs))
+        forecast = self.forecast(window, time_features)
+        forecast = forecast.unflatten(2, (self.context.horizon, self.num_outputs))
         if scale is not None:
-            foretold = scale.undo(foretold)
-        foretold = foretold.transpose(1, 2)
+            forecast = scale.undo(forecast)
+        forecast = forecast.transpose(1, 2)
         if not self.context.num_quantiles:
-            foretold = foretold.squeeze(3)
-        return ModelOutput(foretold, _same)
+            forecast = forecast.squeeze(3)
+        return ModelOutput(forecast, _same)
 
     @abstractmethod
-    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+    def forecast(self, window: Tensor, time_features: Tensor | None) -> Tensor:
         """Returns the values of the steps to come, of a normalised window.
 
         Args:

@@ -28,7 +28,7 @@ class SeriesTransformer(SeriesModel):
     """An encoder over look_back and horizon at once, read out at the rows to come.
 
     As in Vaswani et al. (2017), with learnt positions and normalisation before each block. Rows to
-    come hold their features of time and nothing else; they are foretold together, not one by one.
+    come hold their features of time and nothing else; they are forecast together, not one by one.
     """
 
     def __init__(self, config: SeriesTransformerConfig, context: ModelContext) -> None:
@@ -59,7 +59,7 @@ class SeriesTransformer(SeriesModel):
         return cls(config, context)
 
     @override
-    def foretell(self, window: Tensor, time_features: Tensor | None) -> Tensor:
+    def forecast(self, window: Tensor, time_features: Tensor | None) -> Tensor:
         horizon = self.context.horizon
         x = F.pad(self.embedding(window.transpose(1, 2)), (0, 0, 0, horizon)) + self.positions
         if time_features is not None and self.time_embedding is not None:
@@ -69,5 +69,5 @@ class SeriesTransformer(SeriesModel):
         x = self.dropout(x)
         for layer in self.layers:
             x = layer(x, None)
-        foretold = self.head(self.norm(x[:, -horizon:]))
-        return foretold.unflatten(2, (-1, self.num_outputs)).transpose(1, 2).flatten(2)
+        forecast = self.head(self.norm(x[:, -horizon:]))
+        return forecast.unflatten(2, (-1, self.num_outputs)).transpose(1, 2).flatten(2)

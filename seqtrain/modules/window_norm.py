@@ -1,4 +1,4 @@
-"""Normalisation of each window of a series by itself, undone on what is foretold from it."""
+"""Normalisation of each window of a series by itself, undone on what is forecast from it."""
 
 from dataclasses import dataclass
 

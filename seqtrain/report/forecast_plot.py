@@ -1,4 +1,4 @@
-"""Pictures of forecasts: what was known, what was foretold, what came."""
+"""Pictures of forecasts: what was known, what was forecast, what came."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def plot_forecasts(
     known = list(rows[0]["forecast"])
     for name in columns:
         if name not in known:
-            raise ConfigError(f"No column {name!r} was foretold. There are: {', '.join(known)}.")
+            raise ConfigError(f"No column {name!r} was forecast. There are: {', '.join(known)}.")
     columns = list(columns) or known[:4]
     figure_class = _figure_class()
     figure = figure_class(figsize=(5.5 * len(rows), 2.0 * len(columns) + 0.6), dpi=100)
@@ -62,7 +62,7 @@ def plot_forecasts(
         for line, name in enumerate(columns):
             _draw(axes[line][place], row, name)
         axes[0][place].set_title(row.get("time", "").replace("T", " "), fontsize=10)
-        axes[-1][place].set_xlabel("rows from the first that is foretold", fontsize=9)
+        axes[-1][place].set_xlabel("rows from the first that is forecast", fontsize=9)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", ncols=len(labels), fontsize=9, frameon=False)
     figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.95))
@@ -82,7 +82,7 @@ def _draw(axes: Any, row: Mapping[str, Any], name: str) -> None:
         low, high = (_numbers(row["quantiles"][level][name]) for level in (levels[0], levels[-1]))
         label = f"{levels[0]} to {levels[-1]}"
         axes.fill_between(steps, low, high, color="tab:orange", alpha=0.25, lw=0, label=label)
-    axes.plot(steps, forecast, color="tab:orange", linewidth=1.4, label="foretold")
+    axes.plot(steps, forecast, color="tab:orange", linewidth=1.4, label="forecast")
     axes.axvline(-0.5, color="0.8", linewidth=0.8)
     axes.set_ylabel(name, fontsize=9)
     axes.tick_params(labelsize=8)

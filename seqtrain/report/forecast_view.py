@@ -1,4 +1,4 @@
-"""Forecasts as pictures: what was known, what came, what was foretold."""
+"""Forecasts as pictures: what was known, what came, what was forecast."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,17 +38,17 @@ def _picture(column: str, found: Sequence[tuple[int, Mapping[str, Any]]]) -> str
         lines.append(_series("came", Style(3), actual, 0, is_main=False))
     forecast = _numbers(last, "forecast", column)
     if first_update == last_update:
-        lines.append(_series("foretold", Style(0), forecast, 0))
+        lines.append(_series("forecast", Style(0), forecast, 0))
     else:
         early = _numbers(first, "forecast", column)
-        label = f"foretold after {first_update:,} updates"
+        label = f"forecast after {first_update:,} updates"
         lines.append(_series(label, Style(1), early, 0, is_main=False))
         lines.append(_series(f"after {last_update:,} updates", Style(0), forecast, 0))
     chart = Chart(
         title=f"forecast of {column}",
         y_label=column[:30],
         lines=lines,
-        x_label="rows from the first that is foretold",
+        x_label="rows from the first that is forecast",
     )
     return element("figure", svg(chart) + legend(lines))
 

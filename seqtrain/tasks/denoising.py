@@ -1,4 +1,4 @@
-"""Denoising: a text given a spoilt copy of it (Lewis et al. 2020)."""
+"""Denoising: a text given a corrupted copy of it (Lewis et al. 2020)."""
 
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from seqtrain.tasks.text_task import TextTask, TextTaskConfig, blocks_of, check_
 
 @dataclass(kw_only=True)
 class DenoisingTaskConfig(TextTaskConfig):
-    """Plain text, spoilt anew in each epoch."""
+    """Plain text, corrupted anew in each epoch."""
 
     break_mode: str = "complete_doc"
     """How text is cut into examples: none, complete, complete_doc, document or eos."""
@@ -32,7 +32,7 @@ class DenoisingTaskConfig(TextTaskConfig):
 
 @register_task("denoising", config=DenoisingTaskConfig)
 class DenoisingTask(TextTask):
-    """Spoilt blocks of a text as sources, the blocks as targets, for encoder-decoder models.
+    """Corrupted blocks of a text as sources, the blocks as targets, for encoder-decoder models.
 
     The noise is a function of (seed, epoch, example); that of an evaluation is the same every
     time. The ids after the vocabulary are `<mask>` and the sentinels of span corruption.

@@ -44,7 +44,7 @@ class ForecastingConfig(TaskConfig):
     look_back: int = 336
     """Rows that the model sees."""
     horizon: int = 96
-    """Rows that it foretells."""
+    """Rows that it forecasts."""
     split_preset: str = ""
     """Known borders of train, valid and test: ett_hourly or ett_minutely, 12, 4 and 4 months."""
     split_counts: list[int] = field(default_factory=list)
@@ -53,7 +53,7 @@ class ForecastingConfig(TaskConfig):
     """Shares of train, valid and test, where there are no counts."""
     split_overlap: bool = True
     """The first windows of valid and test look back into the split before, so that every row of a
-    split is foretold, as in the literature; false: a split's windows keep to its rows."""
+    split is forecast, as in the literature; false: a split's windows keep to its rows."""
     scaler: str = "standard"
     """What channels are scaled by, known from the training rows alone: standard (mean 0, deviation
     1), min_max (0 to 1) or none."""
@@ -65,9 +65,9 @@ class ForecastingConfig(TaskConfig):
     day_of_month, day_of_year, month_of_year. Only some models listen."""
     hidden_ratio: float = 0.0
     """Share of values that is hidden at random, new in each epoch: the model fills these in, and
-    foretells nothing. 0 to forecast."""
+    forecasts nothing. 0 to forecast."""
     quantiles: list[float] = field(default_factory=list)
-    """Levels that the model foretells, rising, with criterion.loss=quantile and the same
+    """Levels that the model forecasts, rising, with criterion.loss=quantile and the same
     criterion.quantiles; none for one value. Metrics judge the one next to 0.5 as the forecast."""
     report_horizons: list[int] = field(default_factory=list)
     """Steps whose metrics are reported by themselves, from 1: 96 gives mae_h96 and so on."""
@@ -202,7 +202,7 @@ class ForecastingTask(Task):
         """Returns forecasts by column in the units of the file.
 
         Each has `forecast` {column: values}, `history` (the known values nearest to them),
-        `actual` (None where a value is not known), `time` (of the first value that is foretold)
+        `actual` (None where a value is not known), `time` (of the first value that is forecast)
         and `row_seconds` where the file has times, and `quantiles` {level: {column: values}}.
         """
         predictions = output.logits.float()

@@ -71,10 +71,7 @@ class OptimizationConfig:
                 f"of update_freq: got {self.micro_batches_per_update} and {self.update_freq}. Leave"
                 " one out."
             )
-        if self.max_update < 0 or self.max_epoch < 0 or self.stop_time_hours < 0:
-            raise ConfigError(
-                "optimization.max_update, max_epoch and stop_time_hours must not be negative."
-            )
+        require_fields("optimization", self, "max_update", "max_epoch", "stop_time_hours", least=0)
         require_range("optimization.lr_reference_batch", self.lr_reference_batch, least=0)
         require_range("optimization.clip_norm", self.clip_norm, least=0)
         changes = ("clip_value", "grad_noise", "grad_noise_decay")

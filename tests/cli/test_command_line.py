@@ -56,6 +56,8 @@ MISTAKES = [
     ("optimizer.lr 0.1", "Write optimizer.lr=0.1."),
     ("optimizer.lr", "Write optimizer.lr=VALUE."),
     ("runs/first", "is a path without a key. Write KEY=runs/first; --help lists the keys."),
+    ("my/runs.yaml", "is a path without a key. Write experiment=runs;"),
+    ("--config my.yaml", "'--config' is not an option here: write experiment=NAME, or"),
     ("--lr=3", "without dashes, as key=value. Did you mean optimizer.lr=3?"),
     ("--max-tokens 4096", "Did you mean dataset.max_tokens=4096?"),
     ("--arch transformer", "Did you mean model=transformer?"),

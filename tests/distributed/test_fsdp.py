@@ -131,7 +131,7 @@ def test_every_model_and_criterion_has_the_gradients_of_one_process_whatever_is_
         )
 
 
-def spoil_weights(collectives: Collectives, text: Path) -> tuple[list[str], bool, str]:
+def damage_weights(collectives: Collectives, text: Path) -> tuple[list[str], bool, str]:
     """Returns what an update with a bad weight says, if weights changed, and what a check says."""
     run = build(collectives, text, {"distributed": {"strategy": "fsdp"}})
     trainer = run.trainer
@@ -156,7 +156,7 @@ def spoil_weights(collectives: Collectives, text: Path) -> tuple[list[str], bool
 
 def test_bad_weights_are_found_and_named_though_they_lie_in_parts(tmp_path: Path) -> None:
     text = write_toy_text(tmp_path / "text")
-    for faults, unchanged, said in run_in_processes(spoil_weights, 2, text, timeout_seconds=300.0):
+    for faults, unchanged, said in run_in_processes(damage_weights, 2, text, timeout_seconds=300.0):
         assert unchanged
         assert "first in the output of model.decoder.layers.0.fc2" in faults[0]
         assert "parameter model.decoder.layer_norm.weight is not the same on all ranks" in said

@@ -85,11 +85,11 @@ def test_a_skipped_update_leaves_running_statistics_as_they_were(
     run = build_run(RunConfig.parse(container), Collectives(), torch.device("cpu"))
     trainer = run.trainer
 
-    def spoil(loss: LossOutput) -> None:
+    def corrupt(loss: LossOutput) -> None:
         if trainer.num_updates == 1:
             loss.total.register_hook(lambda gradient: gradient * torch.nan)
 
-    trainer.hooks.loss_computed = spoil
+    trainer.hooks.loss_computed = corrupt
     updates = trainer.train_epoch(run.iterator)
     assert next(updates).applied
     before = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}

@@ -19,7 +19,7 @@ VALUES = torch.randn(4, 8, 2, generator=GENERATOR)
 TIMES = torch.randn(4, 11, 1, generator=GENERATOR)
 
 
-def foretold(model: Model, values: torch.Tensor = VALUES) -> torch.Tensor:
+def forecast(model: Model, values: torch.Tensor = VALUES) -> torch.Tensor:
     with torch.no_grad():
         return model.eval()(values=values, time_features=TIMES[: len(values)]).logits
 
@@ -32,15 +32,15 @@ def make(name: str, context: ModelContext = CONTEXT, **fields: Any) -> Model:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_step_and_channel_has_a_value_or_one_for_each_quantile(name: str) -> None:
-    assert foretold(build(name)).shape == (4, 3, 2)
-    assert foretold(build(name, replace(CONTEXT, num_quantiles=5))).shape == (4, 3, 2, 5)
+    assert forecast(build(name)).shape == (4, 3, 2)
+    assert forecast(build(name, replace(CONTEXT, num_quantiles=5))).shape == (4, 3, 2, 5)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_window_does_not_depend_on_the_others_of_its_batch(name: str) -> None:
     model = build(name)
-    together = foretold(model)
-    torch.testing.assert_close(foretold(model, VALUES[:1]), together[:1])
+    together = forecast(model)
+    torch.testing.assert_close(forecast(model, VALUES[:1]), together[:1])
 
 
 @pytest.mark.parametrize("name", ["nlinear", "dlinear", "patch_tst", "repeat_last"])
@@ -48,7 +48,7 @@ def test_channels_that_are_independent_do_not_see_one_another(name: str) -> None
     model = build(name)
     changed = VALUES.clone()
     changed[:, :, 1] += torch.randn(4, 8)
-    torch.testing.assert_close(foretold(model, changed)[:, :, 0], foretold(model)[:, :, 0])
+    torch.testing.assert_close(forecast(model, changed)[:, :, 0], forecast(model)[:, :, 0])
 
 
 @pytest.mark.parametrize("name", ["patch_tst", "itransformer", "series_transformer"])
@@ -56,8 +56,8 @@ def test_models_that_normalise_windows_give_level_and_scale_back(name: str) -> N
     model = build(name)
     scale, shift = torch.tensor([3.0, 0.5]), torch.tensor([100.0, -7.0])
     torch.testing.assert_close(
-        foretold(model, VALUES * scale + shift),
-        foretold(model) * scale + shift,
+        forecast(model, VALUES * scale + shift),
+        forecast(model) * scale + shift,
         rtol=1e-3,
         atol=1e-3,
     )
@@ -67,7 +67,7 @@ def test_nlinear_is_a_linear_map_of_what_differs_from_the_last_value() -> None:
     model = make("nlinear")
     parameters = dict(model.named_parameters())
     weight, bias = parameters["linear.weight"][0], parameters["linear.bias"][0]
-    found = foretold(model)
+    found = forecast(model)
     for row in range(4):
         for channel in range(2):
             window = VALUES[row, :, channel]
@@ -95,7 +95,7 @@ def test_dlinear_maps_trend_and_remainder_apart() -> None:
         + (window - trend) @ parameters["remainder.weight"][0].T
         + parameters["remainder.bias"][0]
     )
-    torch.testing.assert_close(foretold(model), expected.transpose(1, 2).detach())
+    torch.testing.assert_close(forecast(model), expected.transpose(1, 2).detach())
 
 
 def test_individual_maps_are_one_for_each_channel() -> None:
@@ -105,13 +105,13 @@ def test_individual_maps_are_one_for_each_channel() -> None:
     with torch.no_grad():
         for name, value in shared.named_parameters():
             dict(individual.named_parameters())[name].copy_(value.expand(2, *value.shape[1:]))
-    torch.testing.assert_close(foretold(individual), foretold(shared))
+    torch.testing.assert_close(forecast(individual), forecast(shared))
 
 
 def test_repeat_last_repeats_the_last_value_or_season() -> None:
-    last = foretold(make("repeat_last"))
+    last = forecast(make("repeat_last"))
     torch.testing.assert_close(last, VALUES[:, -1:].expand(4, 3, 2), rtol=0, atol=0)
-    season = foretold(make("repeat_last", season=2))
+    season = forecast(make("repeat_last", season=2))
     torch.testing.assert_close(season, VALUES[:, [6, 7, 6]], rtol=0, atol=0)
 
 

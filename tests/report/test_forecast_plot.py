@@ -42,7 +42,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "y.jsonl").write_text("{}\n")
     with pytest.raises(DataError, match="y.jsonl:1: not a forecast"):
         read_forecasts(tmp_path / "y.jsonl", [0])
-    with pytest.raises(ConfigError, match="No column 'c' was foretold"):
+    with pytest.raises(ConfigError, match="No column 'c' was forecast"):
         plot_forecasts(rows(), tmp_path / "x.png", ["c"])
     with pytest.raises(ConfigError, match="no forecast to draw"):
         plot_forecasts([], tmp_path / "x.png")

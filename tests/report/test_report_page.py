@@ -77,8 +77,8 @@ def test_the_page_shows_outputs_attention_and_forecasts(page: str) -> None:
     assert "cat (75 %)" in text
     assert "attention: rows are the output" in text
     assert "x from a: 0.90" in text
-    assert "foretold after 20 updates" in text
-    assert "rows from the first that is foretold" in text
+    assert "forecast after 20 updates" in text
+    assert "rows from the first that is forecast" in text
 
 
 def test_the_table_tells_the_best_value_and_the_test(tmp_path: Path) -> None:

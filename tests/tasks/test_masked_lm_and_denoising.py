@@ -1,4 +1,4 @@
-"""What is special to the tasks that spoil their text."""
+"""What is special to the tasks that corrupt their text."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def whole(task: Task, split: str, epoch: int) -> Batch:
 
 
 @pytest.mark.parametrize("name", ["masked_lm", "denoising"])
-def test_text_is_spoilt_anew_in_each_epoch_and_by_seed_alone(text: Path, name: str) -> None:
+def test_text_is_corrupted_anew_in_each_epoch_and_by_seed_alone(text: Path, name: str) -> None:
     def source(seed: int, epoch: int) -> torch.Tensor:
         return whole(load(text, name, seed), "train", epoch).inputs["source_tokens"]
 

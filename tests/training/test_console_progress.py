@@ -57,7 +57,7 @@ def test_rows_tell_how_long_the_rest_takes(
     ]
 
 
-def test_without_a_known_end_nothing_is_foretold(
+def test_without_a_known_end_nothing_is_predicted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer = ConsoleWriter(ConsoleConfig(), tmp_path, None)

@@ -27,7 +27,7 @@ import_built_ins()
         (
             "language_modeling",
             "dlinear",
-            "model=dlinear needs rows that are known and rows to foretell and channels of values, "
+            "model=dlinear needs rows that are known and rows to forecast and channels of values, "
             "which this task does not have. For task=language_modeling write model=lstm_lm or "
             "model=transformer_lm.",
         ),

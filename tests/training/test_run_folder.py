@@ -136,14 +136,14 @@ def test_what_says_nothing_of_the_training_is_no_change(
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [lambda path: path.write_bytes(b"\xff"), lambda path: path.write_text("[]")],
     ids=["no text", "no mapping"],
 )
 def test_a_file_that_is_no_configuration_is_kept_too(
-    tmp_path: Path, spoil: Callable[[Path], object]
+    tmp_path: Path, corrupt: Callable[[Path], object]
 ) -> None:
-    spoil(tmp_path / "config.json")
+    corrupt(tmp_path / "config.json")
     record_config(tmp_path, config(), 6)
     assert json.loads((tmp_path / "config.json").read_text()) == config()
     assert (tmp_path / "config.6.json").is_file()

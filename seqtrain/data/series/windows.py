@@ -1,4 +1,4 @@
-"""Windows of a series: what is known, and what is to be foretold or filled in."""
+"""Windows of a series: what is known, and what is to be forecast or filled in."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -40,7 +40,7 @@ class WindowSettings:
 
     Args:
         look_back: Rows that are known.
-        horizon: Rows after them that are foretold; of no meaning with hidden_ratio.
+        horizon: Rows after them that are forecast; of no meaning with hidden_ratio.
         hidden_ratio: Share of the known values that is hidden and to be filled in; 0 to forecast.
         seed: Key of what is hidden, with the epoch and the window's index.
         is_target: True for channels that are judged, bool [channels]; None for all.
