@@ -48,9 +48,11 @@ def open_raw(location: Location) -> Iterator[BinaryIO]:
     except gzip.BadGzipFile:  # an OSError, but of what the bytes mean
         raise
     except OSError as error:
-        raise DataError(
-            f"{location}: {error.strerror or error}. Give the path of a file that can be read."
-        ) from error
+        endings = Path(str(location)).suffixes[-2:]
+        advice = "Give the path of a file that can be read."
+        if len(endings) == 2 and endings[0] == endings[1]:
+            advice = f"The ending {endings[0]} is added to what was given: leave it out."
+        raise DataError(f"{location}: {error.strerror or error}. {advice}") from error
 
 
 def is_url(location: Location) -> bool:
